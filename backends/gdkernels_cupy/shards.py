@@ -15,14 +15,23 @@ import numpy.typing as npt
 
 from gdkernels.backend import Backend, Plan, State
 from gdkernels.backend.program import Program
-from gdkernels.backend.sharded_executable import SHARDS, Sharded, ShardedExecutable, Spent, check_shards
+from gdkernels.backend.sharded_executable import (
+    SHARDS,
+    Sharded,
+    ShardedExecutable,
+    Spent,
+    check_shards,
+    order_of_rank,
+    rows_of_rank,
+)
 from gdkernels.checking.check import Call
 from gdkernels.checking.mode import check_mode
 from gdkernels.checking.ways import Way
 from gdkernels.definition.network import Arrays
 from gdkernels.errors import BackendError
-from gdkernels.groups import SerialGroup, rows_of_shard
+from gdkernels.groups import SerialGroup
 from gdkernels.groups.sharding import Sharding
+from gdkernels.randomness import KeyedOrder
 from gdkernels_cupy.choice import persistent_runs, ways_of
 from gdkernels_cupy.cuda.device import device
 from gdkernels_cupy.cuda.errors import as_backend_errors
@@ -82,9 +91,8 @@ class SharedGraphs(Sharded):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
-        began, order = time.perf_counter(), np.ascontiguousarray(order, np.int64)
-        check_shards(self._program, self._sharding, state, x, y, order, batch_size, learning_rates, sample_weight)
-        mine = self._of_this_rank(order, batch_size)
+        began, mine = time.perf_counter(), self._of_this_rank(order, batch_size)
+        check_shards(self._program, self._sharding, state, x, y, mine, batch_size, learning_rates, sample_weight)
         if not self._decided:
             rows = mine[mine >= 0]
             call = Call(state, x, y, rows, min(batch_size, max(1, len(rows))), learning_rates, sample_weight)
@@ -101,15 +109,13 @@ class SharedGraphs(Sharded):
     def predict(self, parameters: Arrays, x: Any) -> Any:
         return self._runs.predict(parameters, x)
 
-    def _of_this_rank(self, order: npt.NDArray[np.int64], batch_size: int) -> npt.NDArray[np.int64]:
+    def _of_this_rank(self, order: npt.NDArray[np.int64] | KeyedOrder, batch_size: int) -> npt.NDArray[np.int64]:
         """Return an order whose rows of other ranks' shards are -1."""
-        found = np.full(len(order), -1, np.int64)
+        given, found = order_of_rank(self._sharding, order, batch_size), np.full(len(order), -1, np.int64)
         for start in range(0, len(order), batch_size):
-            rows = len(order[start : start + batch_size])
-            for shard in self._sharding.mine:
-                part = rows_of_shard(shard, self._sharding.shards, rows)
-                here = slice(start + part.start, start + part.stop)
-                found[here] = order[here]
+            part = rows_of_rank(self._sharding, min(batch_size, len(order) - start))
+            here = slice(start + part.start, start + part.stop)
+            found[here] = given[here]
         return found
 
     # ---- what runs

@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from gdkernels.errors import BackendError
 from gdkernels.groups.agreement import end_together
@@ -29,6 +29,7 @@ _SLEEP = 50e-6
 _SLOWEST = 2e8  # bytes a second of a message on its way
 _ASK = 0.25  # seconds between two looks whether the rank that others wait for has ended
 _LAST = 2.0  # seconds in which what it sent before may still arrive
+_APART = 0.2
 _ENDED = 1  # the tag by which a rank tells the others that it ends
 _INSTALL = "pip install mpi4py mpich, and start by the mpiexec beside that Python"
 
@@ -73,10 +74,12 @@ class MPIGroup(Group):
         here.Free()
         self._crowded = self.local_size > cores()
         self._process = os.getpid()  # one that is forked from it is no rank
+        self._code = 0  # with which the script ends, as far as it says so by sys.exit
         self._underway = False  # a message that an interrupt left alone: MPI could not be finished
         forget_launcher()
         atexit.register(self._at_exit)
         sys.excepthook = self._uncaught(sys.excepthook)
+        sys.exit = self._noting_the_code(sys.exit)
 
     def carry_to_each(self, send: Bytes, sent: Sequence[int], got: Bytes, received: Sequence[int]) -> None:
         byte = self._mpi.BYTE
@@ -130,17 +133,28 @@ class MPIGroup(Group):
 
         return hook
 
+    def _noting_the_code(self, before: Callable[..., NoReturn]) -> Callable[..., NoReturn]:
+        """Return what notes the exit code: where others wait for this rank, all end with it."""
+
+        def ends(status: Any = None, /) -> NoReturn:
+            self._code = 0 if status is None else status & 0xFF if isinstance(status, int) else 1
+            before(status)
+
+        return ends
+
     def _end_without(self, request: Any) -> None:
-        """End all ranks if one has ended whose message this one waits for."""
+        """End all ranks if one has ended whose message this one waits for, with the exit code of that one."""
         status = self._mpi.Status()
         if not self._ends.Iprobe(self._mpi.ANY_SOURCE, _ENDED, status):
             return
-        until = time.monotonic() + _LAST
+        until = time.monotonic() + _LAST + _APART * min(self.rank, 8)  # two that abort at once make up another code
         while not request.Test():
             if time.monotonic() > until:
+                code = bytearray(1)
+                self._ends.Recv([code, self._mpi.BYTE], status.Get_source(), _ENDED)
                 told = f"rank {status.Get_source()} has ended its script, and this rank waits for it"
                 print(f"gdkernels: rank {self.rank} of {self.size}: {told}", file=sys.__stderr__, flush=True)
-                self.abort(1)
+                self.abort(code[0] or 1)
             time.sleep(1e-3)
 
     def _at_exit(self) -> None:
@@ -156,7 +170,7 @@ class MPIGroup(Group):
     def _end_with_all(self) -> None:
         """Tell the others that this rank ends, and wait until they do, as MPI would; one that waits for it ends all."""
         byte, others = self._mpi.BYTE, [rank for rank in range(self.size) if rank != self.rank]
-        sent, got = bytearray(1), [bytearray(1) for _ in others]
+        sent, got = bytearray([self._code]), [bytearray(1) for _ in others]
         requests = [self._ends.Isend([sent, byte], rank, _ENDED) for rank in others]
         requests += [self._ends.Irecv([one, byte], rank, _ENDED) for one, rank in zip(got, others, strict=True)]
         while not self._mpi.Request.Testall(requests):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gdkernels.backend import Plan, State
 from gdkernels.backend.arguments import arrays_by_name
 from gdkernels.backend.program import Program
-from gdkernels.backend.sharded_executable import SHARDS, Sharded, Spent, check_shards
+from gdkernels.backend.sharded_executable import SHARDS, Sharded, Spent, check_shards, order_of_rank
 from gdkernels.definition.network import Arrays
 from gdkernels.groups import TreeSum, rows_of_shard
 from gdkernels.groups.sharding import Sharding
@@ -80,7 +80,8 @@ class FusedShards(Sharded):
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
-        began, program, order = time.perf_counter(), self._program, np.ascontiguousarray(order, np.int64)
+        began, program = time.perf_counter(), self._program
+        order = order_of_rank(self._sharding, order, batch_size)
         check_shards(program, self._sharding, state, x, y, order, batch_size, learning_rates, sample_weight)
         self.settle(state, batch_size)
         state.parameters = {

@@ -1,7 +1,9 @@
 """What a step on two ranks costs, exchange included, beside torch's DistributedDataParallel on gloo.
 
 ``python -m benchmarks.ranks.ddp`` starts both in turns on two processes of one thread each, and compares the CPU time
-of the more expensive rank. It takes the mpiexec beside this Python; ``--torch PYTHON`` names another Python with torch.
+of the more expensive rank. Beside it stands the least that any engine could take: the products of a rank alone, on a
+core that does nothing but multiply-adds in registers. It takes the mpiexec beside this Python; ``--torch PYTHON`` names
+another Python with torch.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from gdkernels_numba.ceilings import fma_rate
 
 from benchmarks.ranks.cost import NETWORKS, data_of, state_of, steps_of
 from benchmarks.ranks.launching import launch
+from gdkernels.bench.participants.task import TrainingTask
 from gdkernels.groups import joined
 
 _RANKS, _REPEATS = 2, 4
@@ -131,8 +135,12 @@ def main() -> None:
         ]
         mine, theirs = np.array(pairs).T * 1e3
         ratio = np.median(mine / theirs)
+        products = 1e3 * TrainingTask(sizes, batch, batch).flops_per_record() * batch / _RANKS / fma_rate(1)
         what = f"a rank {mine.min():.3f} ms, torch DDP on gloo {theirs.min():.3f} ms (median of pairs {ratio:.3f})"
-        print(f"{'-'.join(map(str, sizes))} × {batch} on {_RANKS} ranks, exchange included: {what}", flush=True)
+        bound = f"its products at the peak of multiply-adds {products:.3f} ms ({products / theirs.min():.3f})"
+        print(
+            f"{'-'.join(map(str, sizes))} × {batch} on {_RANKS} ranks, exchange included: {what}; {bound}", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,14 @@ from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.groups import TreeSum, rows_of_shard
 from gdkernels.groups.sharding import Sharding
-from gdkernels.system.threads import at_most
+from gdkernels.randomness import KeyedOrder
+from gdkernels.system.thread_limits import at_most
 
-__all__ = ["SHARDS", "Sharded", "ShardedExecutable", "Spent", "check_shards"]
+__all__ = ["SHARDS", "Sharded", "ShardedExecutable", "Spent", "check_shards", "order_of_rank", "rows_of_rank"]
 
 SHARDS = "shards"  # among the choices of a plan
+
+_FEW = 4096  # places of an order, one behind the other: with as few, computing those between them takes less time
 
 Array = npt.NDArray[Any]
 
@@ -67,9 +71,37 @@ class Sharded(Executable):
 
     spent: Spent
 
+    @property
+    def takes_keyed_orders(self) -> bool:
+        return True  # `order_of_rank` computes what this rank needs of them
+
     @abstractmethod
     def settle(self, state: State, batch_size: int) -> None:
         """Make the choices of the plan that are made when sizes are known; the state does not change."""
+
+
+def order_of_rank(
+    sharding: Sharding, order: npt.NDArray[np.int64] | KeyedOrder, batch_size: int
+) -> npt.NDArray[np.int64]:
+    """Return an order whose rows are right where this rank's shards have them; of a keyed one, others are -1.
+
+    Those of other ranks need not be computed.
+    """
+    rows = len(rows_of_rank(sharding, batch_size))
+    if not isinstance(order, KeyedOrder) or rows < _FEW or sharding.group.size == 1:
+        return np.ascontiguousarray(order, np.int64)
+    found = np.full(len(order), -1, np.int64)
+    for start in range(0, len(order), batch_size):
+        part = rows_of_rank(sharding, min(batch_size, len(order) - start))
+        here = slice(start + part.start, start + part.stop)
+        found[here] = order[here]
+    return found
+
+
+def rows_of_rank(sharding: Sharding, rows: int) -> range:
+    """Return the rows of a batch of so many that are in the shards of this rank."""
+    first, last = (rows_of_shard(k, sharding.shards, rows) for k in (sharding.mine[0], sharding.mine[-1]))
+    return range(first.start, last.stop)
 
 
 def check_shards(
@@ -109,19 +141,25 @@ class ShardedExecutable(Sharded):
     ----------
     rows
         The most rows of a shard that are computed at a time.
-
+    made
+        Makes what computes gradients from a program and a plan; None is what the backend compiles, or the definition.
     """
 
     def __init__(
-        self, backend: Backend, program: Program, plan: Plan, sharding: Sharding, rows: int | None = None
+        self,
+        backend: Backend,
+        program: Program,
+        plan: Plan,
+        sharding: Sharding,
+        rows: int | None = None,
+        made: Callable[[Program, Plan], Executable] | None = None,
     ) -> None:
         self._backend, self._program, self._sharding, self._rows = backend, program, sharding, rows
         one = {"threads": 1} if backend.threads(plan.device) else {}
         with at_most(1):
             count = min(sharding.threads, len(sharding.mine))
-            parts = [
-                bind(backend, summing(program), replace(plan, choices={**plan.choices, **one})) for _ in range(count)
-            ]
+            made = made or partial(bind, backend)
+            parts = [made(summing(program), replace(plan, choices={**plan.choices, **one})) for _ in range(count)]
         self._parts = parts
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="gdkernels-shard") if count > 1 else None
         self.origin = parts[0].origin
@@ -169,7 +207,7 @@ class ShardedExecutable(Sharded):
         sample_weight: Any = None,
     ) -> tuple[float, float | None]:
         """Do the steps of all ranks; of the rows that `order` names, only those of this rank's shards are looked at."""
-        began, order = time.perf_counter(), np.ascontiguousarray(order, np.int64)
+        began, order = time.perf_counter(), order_of_rank(self._sharding, order, batch_size)
         check_shards(self._program, self._sharding, state, x, y, order, batch_size, learning_rates, sample_weight)
         weights = None if sample_weight is None else self._backend.to_numpy(sample_weight)
         with self._on_device(), np.errstate(all="ignore"):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gdkernels.backend import PRECISIONS
 from gdkernels.cli.arguments import at_least, names_of, positive, sizes, whole
+from gdkernels.cli.options import add_group
 from gdkernels.cli.outputs import say_beside, write_or_beside
 from gdkernels.cli.streams import say
 from gdkernels.errors import FileError, GdkernelsError, InputError
@@ -100,6 +101,7 @@ def add_to(commands: Any) -> None:
         help="other libraries to measure: torch, jax, sklearn, thinc, numpy-loop, torch-compile, torch-compile-step "
         "(with the gather and the update in the graph), torch-bf16 (none)",
     )
+    add_group(who, "several processes on which each backend is measured too")
     how = parser.add_argument_group("measurement")
     how.add_argument(
         "--time-limit", type=positive, metavar="SECONDS", help="time limit of the whole benchmark (160 for each repeat)"
@@ -135,7 +137,19 @@ def add_to(commands: Any) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Check the whole call, and then measure, show and write."""
+    """Check the whole call, and then measure, show and write; other ranks than 0 only take part."""
+    from gdkernels.bench.processes.ranks import answering_together, leading
+    from gdkernels.groups.sharding import threads_of_ranks
+
+    threads = threads_of_ranks(args.group)[args.group.rank]
+    if args.group.rank:
+        answering_together(args.group)
+        return
+    with leading(args.group):
+        _run(args, threads)
+
+
+def _run(args: Namespace, threads_of_rank: int) -> None:
     from gdkernels.bench.report import page
     from gdkernels.bench.report.text import as_text
     from gdkernels.bench.results.file import as_json, write
@@ -147,7 +161,7 @@ def run(args: Namespace) -> None:
             check_destination(path, overwrite=args.force)
     if args.report is not None:
         require()
-    results = _measure(args)
+    results = _measure(args, threads_of_rank)
     # Files first, and each of them even if the other failed: the reader of our output may be gone by now.
     written: dict[str | None, str | None] = {}
     failed: list[FileError] = []
@@ -174,13 +188,15 @@ class RefusedError(GdkernelsError):
     """A participant did not do the work that it was timed for."""
 
 
-def _measure(args: Namespace) -> BenchResults:
+def _measure(args: Namespace, threads_of_rank: int) -> BenchResults:
     from gdkernels.bench.measuring import planning
     from gdkernels.bench.measuring.measure import benchmark, parts
     from gdkernels.system.threads import thread_bound
 
     threads = args.threads or (thread_bound().threads,)
-    able, left_out = planning.participants(args.backends, args.devices, args.precisions, threads, args.peers)
+    able, left_out = planning.participants(
+        args.backends, args.devices, args.precisions, threads, args.peers, args.group, threads_of_rank
+    )
     if not able:
         raise InputError("no participant can run: " + "; ".join(f"{one.participant}: {one.reason}" for one in left_out))
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,17 @@ from gdkernels.tabular import defaults
 from gdkernels.tabular.effort import QUICK, TIME_LIMIT
 from gdkernels.tabular.settings import CLASS_WEIGHTS, ENCODINGS, OUTSIDE, RANGES
 
-__all__ = ["add_columns", "add_data", "add_explain", "add_memory", "add_output", "add_plot", "add_train", "add_where"]
+__all__ = [
+    "add_columns",
+    "add_data",
+    "add_explain",
+    "add_group",
+    "add_memory",
+    "add_output",
+    "add_plot",
+    "add_train",
+    "add_where",
+]
 
 _TABLES = "CSV or TSV, Parquet, Arrow or Feather, NPY, NPZ; also gzip or zstd, several, or a folder of them"
 
@@ -116,6 +126,12 @@ def add_memory(parser: Any, what: str) -> None:
 def add_plot(parser: Any, what: str) -> None:
     """Add the option for a picture."""
     parser.add_argument("--plot", metavar="FILE", help=f"draw {what} to this file: .png, .svg or .pdf")
+
+
+def add_group(parser: Any, what: str) -> None:
+    """Add ``--group``."""
+    names = "mpi, none, or a plug-in's name (auto: mpi under mpiexec or srun)"
+    parser.add_argument("--group", default="auto", metavar="NAME", help=f"{what}: {names}")
 
 
 def add_explain(parser: Any, text: str) -> None:
@@ -335,12 +351,7 @@ def add_train(commands: Any) -> ArgumentParser:
 
     add_where(parser)
     ranks = parser.add_argument_group("several processes")
-    ranks.add_argument(
-        "--group",
-        default="auto",
-        metavar="NAME",
-        help="the processes that train together: mpi, none, or a plug-in's name (auto: mpi under mpiexec or srun)",
-    )
+    add_group(ranks, "the processes that train together")
     ranks.add_argument(
         "--shards",
         type=number(RANGES["shards"]),

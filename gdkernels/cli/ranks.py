@@ -24,7 +24,8 @@ _log = logging.getLogger("gdkernels")
 _HELP = ("--help", "-h")
 _LAUNCHED = "mpi"  # the group of what launchers start
 _SEEN = 2.0  # seconds in which those that start later see one that cannot be among them
-_WRITTEN = ("out", "plot", "log_json")  # by rank 0 alone
+_COMMANDS = ("train", "bench")  # that ranks do together
+_WRITTEN, _SWITCHES = {"out", "plot", "log_json", "report"}, {"force", "profile"}  # of rank 0 alone
 
 
 class CommandRanks:
@@ -45,11 +46,12 @@ class CommandRanks:
         self.group: Group = SerialGroup()
         self._started = started = launched()  # joining makes processes forget it
         named = _values("--group", arguments)
-        shared = arguments[:1] == ["train"] and "none" not in named
+        together = [*arguments[:1]] in [[name] for name in _COMMANDS]
+        shared = together and "none" not in named
         self.is_quiet = shared and started is not None and started.rank > 0
         by_mpi = {*named} <= {"auto", _LAUNCHED} and not {*_HELP} & {*arguments}
         self._meets = shared and started is not None and by_mpi
-        self._is_alone = arguments[:1] == ["train"] and "none" in named
+        self._is_alone = together and "none" in named
 
     def refused(self) -> int | None:
         """Return the exit code where a launcher has started what cannot be ranks, and say why; None if all is well.
@@ -105,9 +107,8 @@ class CommandRanks:
         if self.group.rank:
             self.is_quiet = True
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for as long as the process)
-            for name in _WRITTEN:
-                setattr(args, name, None)
-            args.force = args.profile = False
+            vars(args).update(dict.fromkeys(_WRITTEN & vars(args).keys()))
+            vars(args).update(dict.fromkeys(_SWITCHES & vars(args).keys(), False))
 
     def failed(self, error: BaseException, message: str, code: int) -> bool:
         """Return whether this rank says the error; one that it has alone is said here, and ends all ranks."""
@@ -118,7 +119,7 @@ class CommandRanks:
 def _joins(command: Sequence[str]) -> bool | None:
     """Return whether a command line that trains joins the group of those that were started with it; None for others."""
     ours = next((k for k, word in enumerate(command) if PurePath(word).name == "gdkernels"), None)
-    if ours is None or list(command[ours + 1 : ours + 2]) != ["train"]:
+    if ours is None or list(command[ours + 1 : ours + 2]) not in [[name] for name in _COMMANDS]:
         return None
     return "none" not in _values("--group", command)
 

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels import randomness
+from gdkernels.data.record_spec import RecordSpec
 from gdkernels.data.sparse import SparseRows
-from gdkernels.data.validation import RecordSpec, place_inputs, place_targets, place_weights
+from gdkernels.data.validation import place_inputs, place_targets, place_weights
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
 from gdkernels.randomness import KeyedOrder
@@ -54,6 +55,9 @@ class Records:
     def add_to(self, digest: Any) -> None:
         """Add all the values to a digest."""
         for array in (self.x, self.y, self.weights):
+            if isinstance(array, SparseRows):
+                array.add_to(digest)
+                continue
             host = None if array is None else np.ascontiguousarray(self.binding.to_numpy(array))
             digest.update(repr(None if host is None else (host.dtype.str, host.shape)).encode())
             if host is not None:

@@ -25,7 +25,7 @@ from gdkernels.definition.network import Arrays
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
 
-__all__ = ["PIECE_BYTES", "SparseRows", "most_rows", "taking"]
+__all__ = ["PIECE_BYTES", "SparseRows", "TakingSparse", "most_rows", "taking"]
 
 PIECE_BYTES = 64 << 20  # the most that is dense at a time
 _USUAL_BYTES = 1 << 19  # pieces of a few rows have few columns: more of them cost less than larger ones
@@ -61,6 +61,16 @@ class SparseRows:
                 f"{name} has the shape {self.shape}; the network has {inputs} inputs, so it must be [records, {inputs}]"
             )
         return self
+
+    def add_to(self, digest: Any) -> None:
+        """Add all the entries to a digest."""
+        digest.update(repr(self.shape).encode())
+        for array in (self._matrix.indptr, self._matrix.indices, self._matrix.data):
+            digest.update(repr(array.dtype.kind).encode() + np.ascontiguousarray(array).tobytes())
+
+    def rows(self, rows: slice) -> SparseRows:
+        """Return some rows, one behind the other."""
+        return SparseRows(self._matrix[rows])
 
     def entries(self, dtype: str) -> Entries:
         """Return the entries in this type; they are kept, and share the matrix' memory where they can.
@@ -149,6 +159,44 @@ def taking(x: Any, executable: Executable, program: Program, binding: Binding) -
         return executable
     by_entries = executable.takes_entries and x.shape[1] <= np.iinfo(np.int32).max
     return _ByEntries(executable, binding) if by_entries else _BySparseRows(executable, program, binding)
+
+
+class TakingSparse(Executable):
+    """Runs a program on records that are sparse, or dense."""
+
+    def __init__(self, program: Program, plan: Plan, binding: Binding) -> None:
+        self._executable, self._program, self._binding = bind(binding.backend, program, plan), program, binding
+        self._on_sparse: Executable | None = None
+
+    @property
+    def origin(self) -> str:  # type: ignore[override]
+        return self._executable.origin
+
+    @property
+    def plan(self) -> Plan:  # type: ignore[override]
+        return self._executable.plan
+
+    def run(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        order: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> tuple[float, float | None]:
+        return self._on(x).run(state, x, y, order, batch_size, learning_rates, sample_weight)
+
+    def predict(self, parameters: Arrays, x: Any) -> Any:
+        return self._on(x).predict(parameters, x)
+
+    def _on(self, x: Any) -> Executable:
+        if not isinstance(x, SparseRows):
+            return self._executable
+        if self._on_sparse is None:
+            self._on_sparse = taking(x, self._executable, self._program, self._binding)
+        return self._on_sparse
 
 
 class _ByEntries(Executable):

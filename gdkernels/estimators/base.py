@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from functools import partial
+from numbers import Integral
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -54,6 +55,7 @@ from gdkernels.estimators.shape import (
     structure_of,
 )
 from gdkernels.estimators.solve import fit_by_solver
+from gdkernels.groups import Group
 from gdkernels.models.mlp import model_of
 from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork, Structure
@@ -111,6 +113,8 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     norm: str | None = None
     dropout: float = 0.0
     threads: int | None = None
+    group: str | Group | None = None
+    shards: int | None = None
 
     coefs_: Any = OfChains()
     intercepts_: Any = OfChains()
@@ -197,6 +201,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             vars(self)["_stall"],
             partial(self._show, live),
         )
+        self._check_ranks()
         if isinstance(self.solver, str) and self.solver == "lbfgs":
             fit_by_lbfgs(self, problem, live, given, held_out)
         elif not is_stochastic(self):
@@ -206,6 +211,16 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         self.__dict__.pop("_carried", None)
         self._show(live)
         return self
+
+    def _check_ranks(self) -> None:
+        """Refuse ranks where they could not train together."""
+        if self.group is None and self.shards is None:
+            return
+        if not is_stochastic(self):
+            name = solver_name(self)
+            raise ValueError(f"{name} looks at all records in each iteration: group and shards are for adam and sgd")
+        if self.group is not None and not isinstance(self.random_state, Integral):
+            raise ValueError("ranks begin with the same weights: give random_state a number where there is a group")
 
     def _passes(self, source: Any, *, first: bool, incremental: bool) -> Passes:
         """Return what goes through the batches of a source; with `first`, once already, to learn what they hold."""

@@ -27,6 +27,7 @@ from gdkernels.estimators.base import BaseMLP
 from gdkernels.estimators.inputs import Given, Passes, beside, checked_records, checked_weights
 from gdkernels.estimators.parameters import CONSTRAINTS, check_solver, keep_parameters, pair
 from gdkernels.estimators.rules import log_probabilities
+from gdkernels.groups import Group
 from gdkernels.models.network import Network
 
 __all__ = ["MLPClassifier"]
@@ -72,6 +73,9 @@ beta_2, epsilon, n_iter_no_change, max_fun
         share of their outputs that training drops.
     threads
         The most threads to compute on, as for `gdkernels.MLP`.
+    group, shards
+        The processes that train together by "adam" or "sgd", and the shards of each batch, as for `gdkernels.Trainer`;
+        `random_state` must be a number then.
 
     Attributes
     ----------
@@ -143,6 +147,8 @@ out_activation_, n_features_in_, feature_names_in_
         norm: str | None = None,
         dropout: float = 0.0,
         threads: int | None = None,
+        group: str | Group | None = None,
+        shards: int | None = None,
     ) -> None:
         keep_parameters(self, locals())
 

@@ -19,6 +19,7 @@ from gdkernels.estimators.orders import Orders
 from gdkernels.estimators.problem import Problem
 from gdkernels.estimators.reported_loss import ReportedLoss
 from gdkernels.estimators.stopping import EpochFollower
+from gdkernels.groups import Group, joined
 from gdkernels.training.history import Epoch, History, StopReason
 from gdkernels.training.settings import Settings
 from gdkernels.training.trainer import Trainer
@@ -57,7 +58,9 @@ def descend(
 
     # Where training goes on from parameters with a score, these are the ones to beat.
     best = [live.model.parameters] if e.early_stopping and e.best_validation_score_ > -math.inf else []
-    evaluate = _evaluation(e, problem, live, held_out) if e.early_stopping and held_out is not None else None
+    evaluate = None
+    if e.early_stopping and held_out is not None:
+        evaluate = _of_rank_0(_evaluation(e, problem, live, held_out), joined(e.group))
     size = _batch_size(e, train)
     reported = ReportedLoss(train, size)
     orders = Orders(train.records, random if e.shuffle else None, reported.begin)
@@ -145,11 +148,24 @@ def _trainer(estimator: Any, problem: Problem, live: FittedNetwork, size: int, *
         "l2_in_loss": True,
     }
     trainer = live.trainer
-    if not incremental or trainer is None or trainer.settings != Settings.checked(**settings, outputs=2):
+    fits = trainer is not None and trainer.settings == Settings.checked(**settings, outputs=2) and _shared(e, trainer)
+    if not incremental or trainer is None or not fits:
         carried = (live.carried() or vars(e).get("_carried")) if incremental else None
-        trainer = Trainer(live.model, **settings)
+        trainer = Trainer(live.model, **settings, group=e.group, shards=e.shards)
         live.begin(trainer, carried)
     return trainer
+
+
+def _of_rank_0(evaluate: Callable[[Epoch], float], group: Group) -> Callable[[Epoch], float]:
+    """Return what gives all ranks the score of the first, so that all keep the same parameters."""
+    return evaluate if group.size == 1 else lambda epoch: float(group.gather_numbers([evaluate(epoch)])[0, 0])
+
+
+def _shared(estimator: Any, trainer: Trainer) -> bool:
+    """Return whether a trainer has the ranks and the shards that the estimator asks for."""
+    group = estimator.group
+    alike = trainer.group.size == 1 if group is None else trainer.group is joined(group)
+    return alike and trainer.shards == estimator.shards
 
 
 def _evaluation(estimator: Any, problem: Problem, live: FittedNetwork, held_out: Given) -> Callable[[Epoch], float]:

@@ -13,6 +13,7 @@ from gdkernels.backend import PRECISIONS, Backend
 from gdkernels.definition.blocks import Block
 from gdkernels.definition.naming import describe, names
 from gdkernels.definition.solvers import Solver
+from gdkernels.groups import Group
 
 __all__ = ["CONSTRAINTS", "check_solver", "is_stochastic", "keep_parameters", "pair", "solver_name"]
 
@@ -52,6 +53,8 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "device": [str, None],
     "precision": [StrOptions(set(PRECISIONS)), None],
     "threads": [Interval(Integral, 1, None, closed="left"), None],
+    "group": [str, Group, None],
+    "shards": [Interval(Integral, 1, None, closed="left"), None],
 }
 
 

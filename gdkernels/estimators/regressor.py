@@ -20,6 +20,7 @@ from gdkernels.dispatch.binding import namespace_of
 from gdkernels.estimators.base import BaseMLP
 from gdkernels.estimators.inputs import Given, checked_records, checked_weights
 from gdkernels.estimators.parameters import CONSTRAINTS, check_solver, keep_parameters, pair
+from gdkernels.groups import Group
 
 __all__ = ["MLPRegressor"]
 
@@ -61,6 +62,9 @@ beta_2, epsilon, n_iter_no_change, max_fun
         share of their outputs that training drops.
     threads
         The most threads to compute on, as for `gdkernels.MLP`.
+    group, shards
+        The processes that train together by "adam" or "sgd", and the shards of each batch, as for `gdkernels.Trainer`;
+        `random_state` must be a number then.
 
     Attributes
     ----------
@@ -127,6 +131,8 @@ out_activation_, n_features_in_, feature_names_in_
         norm: str | None = None,
         dropout: float = 0.0,
         threads: int | None = None,
+        group: str | Group | None = None,
+        shards: int | None = None,
     ) -> None:
         keep_parameters(self, locals())
 

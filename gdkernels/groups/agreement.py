@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from gdkernels import errors
 from gdkernels.errors import GdkernelsError, InputError
 from gdkernels.groups.contract import Group
 
-__all__ = ["agree", "end_together", "from_rank_0", "guarded"]
+__all__ = ["agree", "end_together", "error_told", "from_rank_0", "guarded", "told_of"]
 
 _DIGEST = 64  # characters of a SHA-256, which tells nobody anything
 _GRACE = 1.0  # seconds within which the others come to the same error, or have not got it
@@ -41,17 +41,28 @@ def from_rank_0(group: Group, make: Callable[[], bytes] | None) -> bytes:
     if group.rank:
         told = group.broadcast(None)
         if told[:1] == b"!":
-            name, message = json.loads(told[1:])
-            raise getattr(errors, name, GdkernelsError)(message)
+            raise error_told(json.loads(told[1:]))
         return told[1:]
     assert make is not None, "rank 0 has something to tell"
     try:
         made = make()
     except GdkernelsError as error:
-        group.broadcast(b"!" + json.dumps([type(error).__name__, str(error)]).encode())
+        group.broadcast(b"!" + json.dumps(told_of(error)).encode())
         raise
     group.broadcast(b"=" + made)
     return made
+
+
+def told_of(error: GdkernelsError) -> list[str]:
+    """Return what another rank needs to raise an error that ends it with the same exit code: its kind and message."""
+    known = next(kind for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
+    return [known.__name__, str(error)]
+
+
+def error_told(told: Sequence[str]) -> GdkernelsError:
+    """Return the error that another rank has told of by `told_of`."""
+    kind: type[GdkernelsError] = getattr(errors, told[0], GdkernelsError)
+    return kind(told[1])
 
 
 @contextmanager

@@ -136,6 +136,9 @@ class Group(ABC):
         if not array.flags.c_contiguous or array.size != total:
             raise InputError(f"{name} must be an array of {total} entries in one piece, got {list(array.shape)}")
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Group:
+        return self  # as of a process, there is one; scikit-learn copies what an estimator was given
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(rank {self.rank} of {self.size})"
 

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from gdkernels.data.records import Records
 from gdkernels.errors import InputError
 from gdkernels.models.network import Network
+from gdkernels.training.jobs.fit_job import Rows
 
 __all__ = [
-    "TRAINER_SETTINGS", "Rows", "check_share", "checked_models", "checked_rows", "checked_settings", "of_model",
+    "TRAINER_SETTINGS", "check_share", "checked_models", "checked_rows", "checked_settings", "of_model",
     "rows_of",
 ]  # fmt: skip
 
@@ -22,7 +23,6 @@ TRAINER_SETTINGS = (
     "optimizer", "loss", "batch_size", "schedule", "l2", "l2_in_loss", "clip_norm", "reduction", "solver",
 )  # fmt: skip
 
-Rows = npt.NDArray[np.int64]
 _Given = npt.NDArray[Any] | None
 
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels import errors
 from gdkernels.backend import Plan
 from gdkernels.errors import GdkernelsError
 from gdkernels.groups import Group
-from gdkernels.groups.agreement import guarded
+from gdkernels.groups.agreement import error_told, guarded, told_of
 from gdkernels.system.threads import ThreadBound
 from gdkernels.training.history import Epoch, History, Start, Stop, StopReason
 
@@ -47,7 +46,7 @@ def _tried(run: Callable[[int], Done], k: int) -> bytes:
     try:
         return _in_bytes(*run(k))
     except GdkernelsError as error:
-        return b"!" + json.dumps([type(error).__name__, str(error)]).encode()
+        return b"!" + json.dumps(told_of(error)).encode()
 
 
 def _in_bytes(arrays: Arrays, history: History) -> bytes:
@@ -73,8 +72,7 @@ def _of_bytes(data: bytes) -> Done:
     from safetensors.numpy import load
 
     if data[:1] == b"!":
-        name, message = json.loads(data[1:])
-        raise getattr(errors, name, GdkernelsError)(message)
+        raise error_told(json.loads(data[1:]))
     stop = 1 + _LENGTH + int.from_bytes(data[1 : 1 + _LENGTH], "little")
     told = json.loads(data[1 + _LENGTH : stop])
     history = History(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
@@ -34,6 +34,8 @@ KEYED_ABOVE = 65_536
 # records. With six it is 9% of 64, less than 1% of 1,000, and nothing that a test could see of more than `KEYED_ABOVE`.
 ROUNDS = 6
 
+_MOST_KEPT = 1 << 17  # numbers of the orders of some epochs that are kept for the next who asks: 1 MB
+
 _AT_A_TIME = 1 << 14  # places, so that what is in between stays in a cache
 
 Indices = npt.NDArray[np.int64]
@@ -50,10 +52,19 @@ def epoch_orders(seed: int, epochs: range, records: int, stream: int = ORDER_STR
     """Return what `epoch_order` returns for each of some epochs: an array [epochs, records], or what computes them."""
     if stream >= 2 and records > KEYED_ABOVE:
         return [KeyedOrder.of(seed, epoch, records) for epoch in epochs]
+    kept = len(epochs) * records <= _MOST_KEPT
+    return (_kept_permutations if kept else _permutations)(seed, epochs, records)
+
+
+def _permutations(seed: int, epochs: range, records: int) -> Indices:
     found = np.empty((len(epochs), records), np.int64)
     for order, drawing in zip(found, generators(seed, "order", epochs), strict=True):
         order[:] = drawing.permutation(records)
+    found.flags.writeable = False
     return found
+
+
+_kept_permutations = lru_cache(maxsize=8)(_permutations)  # the models of a search often have one seed
 
 
 @dataclass(frozen=True)
@@ -111,12 +122,12 @@ class KeyedOrder:
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:
             raise ValueError("the numbers of an order are computed: there is no array that could be shared")
-        b = self.across
+        b, first = self.across, self._tables[0][0]
         rows = max(1, _AT_A_TIME // b)  # whole rows of places: their pairs need no division
         found = np.empty(len(self), np.int64)
         for row in range(self.first // b, -(-self.stop // b), rows):
             begin, end = max(self.first, row * b), min(self.stop, (row + rows) * b)
-            high = np.arange(row, -(-end // b))[:, None] + self._tables[0][0][:b]
+            high = np.arange(row, -(-end // b))[:, None] + first[:b]
             low = np.broadcast_to(np.arange(b), high.shape).copy()
             image = self._image(high.ravel(), low.ravel(), begun=1)
             found[begin - self.first : end - self.first] = image[begin - row * b : end - row * b]
@@ -126,6 +137,10 @@ class KeyedOrder:
             found[beyond] = again
             beyond = beyond[again >= self.records]
         return found if dtype is None else found.astype(dtype, copy=False)
+
+    @property
+    def _tables(self) -> tuple[list[Indices], Indices, Indices]:
+        return _tables_of(self.down, self.across, self.keys)
 
     def _image(self, high: Indices, low: Indices, begun: int = 0) -> Indices:
         """Return the places to which pairs go in all rounds but those that have `begun`; the pairs are lost."""
@@ -140,18 +155,18 @@ class KeyedOrder:
         added += high
         return added
 
-    @cached_property
-    def _tables(self) -> tuple[list[Indices], Indices, Indices]:
-        """What each round adds, by the number that it hashes, and what a pair's two numbers are worth in the end.
 
-        Numbers grow from round to round, as they are reduced in the end alone: a table repeats itself.
-        """
-        a, b = self.down, self.across
-        tables = []
-        for k, key in enumerate(self.keys):
-            hashed, reduced = (a, b) if k % 2 else (b, a)
-            numbers = mixed(np.arange(hashed, dtype=np.uint32).view(np.int32) ^ np.uint32(key).view(np.int32))
-            scaled = (numbers.view(np.uint32).astype(np.uint64) * np.uint64(reduced)) >> np.uint64(32)
-            tables.append(np.tile(scaled.astype(np.int64), 1 + (k + 1) // 2))
-        sums = 1 + (len(self.keys) + 1) // 2
-        return tables, np.tile(np.arange(b), sums), np.tile(np.arange(0, a * b, b), sums)
+@lru_cache(maxsize=8)  # parts of one order have the same
+def _tables_of(a: int, b: int, keys: tuple[int, ...]) -> tuple[list[Indices], Indices, Indices]:
+    """Return what each round adds, by the number that it hashes, and what a pair's two numbers are worth in the end.
+
+    Numbers grow from round to round, as they are reduced in the end alone: a table repeats itself.
+    """
+    tables = []
+    for k, key in enumerate(keys):
+        hashed, reduced = (a, b) if k % 2 else (b, a)
+        numbers = mixed(np.arange(hashed, dtype=np.uint32).view(np.int32) ^ np.uint32(key).view(np.int32))
+        scaled = (numbers.view(np.uint32).astype(np.uint64) * np.uint64(reduced)) >> np.uint64(32)
+        tables.append(np.tile(scaled.astype(np.int64), 1 + (k + 1) // 2))
+    sums = 1 + (len(keys) + 1) // 2
+    return tables, np.tile(np.arange(b), sums), np.tile(np.arange(0, a * b, b), sums)

@@ -18,6 +18,7 @@ from gdkernels.data.stored import Stored
 from gdkernels.data.stored.windows import default_memory
 from gdkernels.errors import InputError, keyword
 from gdkernels.files.arrays import rows_of
+from gdkernels.groups import joined
 from gdkernels.system import memory
 from gdkernels.system.memory import gigabytes
 from gdkernels.system.profiling import phase
@@ -44,6 +45,7 @@ from gdkernels.tabular.hyperparameters import (
 )
 from gdkernels.tabular.part_rules import PARTS, TEST, part_rule
 from gdkernels.tabular.prediction import PreparedNetwork
+from gdkernels.tabular.ranks import shared_on_a_machine
 from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.settings import TabularSettings
@@ -195,7 +197,8 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         return kept | {"truth": truth_of(preparation, part, y)}
 
     record_bytes = dtype.itemsize * (len(preparation.features) + outputs) + 8 * len(targets)
-    with converted(whole, found, rule, prepare, record_bytes) as files:
+    made = converted(whole, found, rule, prepare, record_bytes)
+    with shared_on_a_machine(joined(settings.group), made) as files:
         network = network_arguments(settings, task, loss, counts["train"], outputs, sample, preparation.day_numbers)
         trainer = trainer_arguments(settings, loss, counts["train"], encoded=network["encoding"] is not None)
         run = run_arguments(settings, counts["train"], counts["validation"])

@@ -1,18 +1,23 @@
-"""What ranks that train on a table must have in common, before they deal its networks among them."""
+"""What ranks that train on a table must have in common, before they deal its networks among them; files they share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gdkernels.dispatch import registry
+from gdkernels.errors import FileError
 from gdkernels.groups import Group
 from gdkernels.groups.agreement import agree
 from gdkernels.system.hashing import sha256
+from gdkernels.tabular.conversion import PreparedFiles
 
-__all__ = ["agree_on_data", "agree_on_keywords"]
+__all__ = ["agree_on_data", "agree_on_keywords", "shared_on_a_machine"]
 
 # What may differ from rank to rank: where things are, and who says what.
 _OWN = {"group", "device", "threads", "checkpoint", "every", "keep", "resume", "progress", "memory", "test_file"}
@@ -38,6 +43,30 @@ def agree_on_data(group: Group, x: Any, y: Any) -> None:
         for array in (x, y):
             digest.update(np.ascontiguousarray(array).tobytes())
         agree(group, {"records": len(x), "columns": x.shape[1], "data": digest.hexdigest()})
+
+
+@contextmanager
+def shared_on_a_machine(group: Group, made: AbstractContextManager[PreparedFiles]) -> Iterator[PreparedFiles]:
+    """Yield files that the first rank of each machine makes, and that its others read; they last until all are done."""
+    if group.size == 1:
+        with made as files:
+            yield files
+        return
+    import socket  # a single process needs no name
+
+    with ExitStack() as stack:
+        own = stack.enter_context(made) if group.local_rank == 0 else None
+        host = socket.gethostname()
+        told = group.gather_json([host, None if own is None else os.fspath(own.folder)])
+        # Containers may share a name, but not a folder that was made a moment ago.
+        here = [folder for name, folder in told if name == host and folder is not None and Path(folder).is_dir()]
+        if own is None and not here:
+            raise FileError(
+                f"{host} has no folder of records that its first rank has prepared: give the ranks of a machine the "
+                "same GDKERNELS_CACHE, which all of them see"
+            )
+        yield own or PreparedFiles(Path(here[0]))
+        group.barrier()
 
 
 def _plain(value: Any) -> Any:

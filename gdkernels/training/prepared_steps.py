@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from gdkernels.backend import Executable
 from gdkernels.backend.program import Program
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
-from gdkernels.data.sparse import taking
+from gdkernels.data.sparse import TakingSparse, taking
 from gdkernels.data.stored.windows import Windows
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.sharded import sharded_executable
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import InputError
 from gdkernels.groups.sharding import ALONE, Sharding
 from gdkernels.network import BoundNetwork, Structure
 from gdkernels.training.settings import Settings
@@ -71,9 +71,8 @@ class PreparedSteps:
         wanted = self._network.structure, program.gradient_norm, program.weighted, workload.batch
         if self._executable is None or (self._for, self._sparse) != (wanted, sparse) or choices is not None:
             if self.sharding.splits:
-                if sparse:
-                    raise InputError("sparse rows cannot be shared by ranks or shards: make them dense, or group=None")
-                self._executable = sharded_executable(binding, program, workload, choices, self.sharding)
+                made = partial(TakingSparse, binding=binding) if sparse else None
+                self._executable = sharded_executable(binding, program, workload, choices, self.sharding, made)
             else:
                 self._executable = binding.executable(program, workload, choices, by_pieces=sparse)
             self._for, self._sparse = wanted, sparse
@@ -97,7 +96,7 @@ class PreparedSteps:
 
     def on(self, records: Records) -> Executable:
         """Return what runs the steps on these records: the executable that was prepared, unless they are sparse."""
-        if not self._sparse:
+        if not self._sparse or self.sharding.splits:
             return self.executable
         if self._on_sparse is None or self._on_sparse[0] is not self.executable:
             assert self._for is not None

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from gdkernels.data.records import Records
+from gdkernels.data.sparse import SparseRows
 from gdkernels.data.stored.windows import Windows
 from gdkernels.groups.sharding import Sharding
 from gdkernels.groups.tree import merged, rows_of_shard, shards_of_rank
 from gdkernels.network import BoundNetwork
-from gdkernels.system.threads import at_most
+from gdkernels.system.thread_limits import at_most
 
 __all__ = ["SharedMeasuring"]
 
@@ -95,4 +96,8 @@ class SharedMeasuring:
 
 def _rows(records: Records, rows: slice) -> Records:
     arrays = (records.x, records.y, records.weights)
-    return Records(records.binding, *(None if a is None else a[rows, ...] for a in arrays))
+    return Records(records.binding, *(None if a is None else _some(a, rows) for a in arrays))
+
+
+def _some(array: Any, rows: slice) -> Any:
+    return array.rows(rows) if isinstance(array, SparseRows) else array[rows, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from gdkernels.backend import Plan
 from gdkernels.backend.sharded_executable import SHARDS, Sharded
 from gdkernels.dispatch import registry
+from gdkernels.dispatch.sharded import device_of_rank
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
 from gdkernels.groups import Group
@@ -21,7 +22,7 @@ from gdkernels.groups.agreement import agree, from_rank_0, guarded
 from gdkernels.groups.link import measured
 from gdkernels.groups.sharding import ALONE, Sharding, threads_of_ranks
 from gdkernels.system.hashing import sha256
-from gdkernels.system.threads import at_most
+from gdkernels.system.thread_limits import at_most
 from gdkernels.training.efficiency import Efficiency
 from gdkernels.training.history import Epoch, Ranks
 from gdkernels.training.placement import Placed
@@ -94,17 +95,7 @@ class Together:
         """Return the plan that rank 0 makes by `plan`, or raise there what that raises; on this rank's own device."""
         told = from_rank_0(self.group, None if plan is None else lambda: json.dumps(plan().as_dict()).encode())
         made = Plan(**json.loads(told))
-        return replace(made, device=self._device_like(made))
-
-    def _device_like(self, plan: Plan) -> str:
-        """Return the device of this rank: where several are there to be had, each rank of a machine has the next."""
-        devices: Sequence[str] = ()
-        if plan.device != "cpu":
-            with suppress(Exception):  # of a backend that is not there: choosing it says so
-                devices = registry.get(plan.backend).devices()
-        if plan.device not in devices:
-            return plan.device
-        return devices[(devices.index(plan.device) + self.group.local_rank) % len(devices)]
+        return replace(made, device=device_of_rank(made.backend, made.device, self.group.local_rank))
 
     def agree(self, told: Mapping[str, Any]) -> None:
         """Compare what all ranks bring to a fit.
@@ -148,18 +139,19 @@ class Together:
             digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
         for epoch in epochs:
             digest.update(repr((epoch.loss, epoch.validation_loss, epoch.gradient_norm)).encode())
+        times = np.array([(epoch.seconds, epoch.samples_per_second) for epoch in epochs])
         words = np.frombuffer(digest.digest(), np.int64)
-        everybody = self.group.gather_numbers(words, np.int64)
+        told = np.concatenate([words, times.view(np.int64).ravel()])  # one message, as an epoch may be short
+        everybody = self.group.gather_numbers(told, np.int64)
         for rank in range(self.group.size):
-            if (everybody[rank] != everybody[0]).any():
+            if (everybody[rank, : len(words)] != everybody[0, : len(words)]).any():
                 raise InputError(
                     f"rank {rank} has other parameters or losses than rank 0 after epoch {epochs[-1].number}: the "
                     "ranks do not compute the same; give them the same data, versions and processors"
                 )
-        seconds = self.group.gather_numbers([epoch.seconds for epoch in epochs])[0].tolist()
-        rates = self.group.gather_numbers([epoch.samples_per_second for epoch in epochs])[0].tolist()
+        of_rank_0 = everybody[0, len(words) :].view(np.float64).reshape(-1, 2).tolist()
         return [
-            replace(epoch, seconds=s, samples_per_second=r) for epoch, s, r in zip(epochs, seconds, rates, strict=True)
+            replace(epoch, seconds=s, samples_per_second=r) for epoch, (s, r) in zip(epochs, of_rank_0, strict=True)
         ]
 
     def any(self, flag: bool) -> bool:

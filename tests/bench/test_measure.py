@@ -27,6 +27,7 @@ from gdkernels.bench.processes.client import CallSample, ParticipantProcess
 from gdkernels.bench.sampling import interleaving
 from gdkernels.bench.sampling.statistics import LEAST_SAMPLES
 from gdkernels.errors import InputError
+from gdkernels.groups import SerialGroup
 
 NUMPY, LOOP = Participant("numpy", False), Participant("numpy-loop", True)
 
@@ -170,6 +171,13 @@ def test_who_takes_part():
     assert Participant("torch", True) in able
     reasons = {(one.participant.name, one.participant.precision): one.reason for one in left_out}
     assert "cannot do bfloat16" in reasons["numpy", "bfloat16"]
+
+    class TwoRanks(SerialGroup):
+        name, size = "two", 2
+
+    several, _ = participants(["numpy"], None, ["float32"], [1, 2], [], TwoRanks(), threads_of_rank=1)
+    assert [one for one in several if one.group] == [Participant("numpy", False, group="two", ranks=2)]
+    assert participants(["numpy"], None, ["float32"], [1], [], SerialGroup())[0] == [Participant("numpy", False)]
     _, left_out = participants(["numpy"], ["cuda:3"], ["float32"], [1], [])
     assert "has no device 'cuda:3'" in left_out[0].reason
     for arguments, message in (

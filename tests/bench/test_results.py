@@ -3,10 +3,12 @@
 import json
 import math
 import statistics
+from dataclasses import replace
 
 import pytest
 from made_results import results
 
+from gdkernels.bench.participants.participant import Participant
 from gdkernels.bench.report.text import as_text, si
 from gdkernels.bench.results.file import VERSION, as_json, read, write
 from gdkernels.errors import FileError
@@ -105,6 +107,23 @@ def test_the_text_names_everything():
     for part in ("refused", "it computes something else", "3.5", "diverged", "torch is not installed", "cached load"):
         assert part in text, part
     assert text.index("  numba") < text.index("  torch")  # the faster first
+
+
+def test_ranks_have_a_name_and_a_share_in_exchange(tmp_path):
+    found = results()
+    alone, *_ = found.rows
+    samples = replace(alone.repeats[0], exchange_seconds=tuple(0.25 * s for s in alone.repeats[0].seconds))
+    shared = replace(alone, participant=Participant("numba", False, group="mpi", ranks=2), repeats=(samples,))
+    found = replace(found, rows=(alone, shared))
+    text = as_text(found)
+    assert "numba group mpi × 2 1 thread" in text
+    assert "25%" in text
+    assert "exchange" in text
+    assert "exchange" not in as_text(results())
+    write(found, tmp_path / "r.json", overwrite=False)
+    again = read(tmp_path / "r.json")
+    assert again == found
+    assert [row.communication for row in again.rows] == [None, 0.25]
 
 
 def test_numbers_with_prefixes():

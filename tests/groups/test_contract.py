@@ -2,15 +2,17 @@
 
 import numpy as np
 import pytest
-from thread_group import on_ranks
+from thread_group import Ranks, ThreadGroup, on_ranks
 
 import gdkernels as gd
+from gdkernels.backend.sharded_executable import order_of_rank
 from gdkernels.errors import BackendError, InputError
 from gdkernels.groups import SerialGroup, TreeSum, joined, registry
 from gdkernels.groups.agreement import agree, from_rank_0, guarded
 from gdkernels.groups.launchers import forget_launcher, launched
-from gdkernels.groups.sharding import checked_shards, threads_of_ranks
+from gdkernels.groups.sharding import Sharding, checked_shards, threads_of_ranks
 from gdkernels.groups.tree import merged, rows_of_shard, shards_of_rank
+from gdkernels.randomness import epoch_order
 from gdkernels.system.threads import ThreadBound
 from gdkernels.testing.groups import CHECKS
 
@@ -61,6 +63,21 @@ def test_every_row_and_every_shard_has_one_place():
         for ranks in range(1, shards + 1):
             assert [s for r in range(ranks) for s in shards_of_rank(r, ranks, shards)] == list(range(shards))
             assert all(shards_of_rank(r, ranks, shards) for r in range(ranks))
+
+
+@pytest.mark.parametrize("records", [70_001, 65_000])  # keyed, and drawn by NumPy
+@pytest.mark.parametrize("batch", [64, 9_000, 80_000])
+def test_a_rank_has_its_own_rows_of_an_order(records, batch):
+    drawn, shards = epoch_order(3, 1, records), 5
+    whole, batch = np.asarray(drawn), min(batch, records)
+    for rank in range(2):
+        found = order_of_rank(Sharding(ThreadGroup(Ranks(2), rank), shards), drawn, batch)
+        for start in range(0, records, batch):
+            rows = min(batch, records - start)
+            for shard in shards_of_rank(rank, 2, shards):
+                part = rows_of_shard(shard, shards, rows)
+                here = slice(start + part.start, start + part.stop)
+                assert (found[here] == whole[here]).all()
 
 
 def test_fewer_shards_than_ranks_are_refused():

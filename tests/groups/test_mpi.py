@@ -199,9 +199,9 @@ def test_a_script_that_ends_on_one_rank_while_the_others_wait_for_it_ends_all(tm
         "if group.rank == 1: sys.exit(int(sys.argv[1]))\n"
         "if sys.argv[2] == 'wait': group.barrier()\nelse: time.sleep(0.5)"
     )
-    ended = on_ranks(3, sys.executable, script, 0, "wait")
+    ended = on_ranks(3, sys.executable, script, 7, "wait")
     gone = time.time()
-    assert ended.returncode != 0
+    assert ended.returncode == 7
     assert "of 3: rank 1 has ended its script, and this rank waits for it" in ended.stderr
     assert gone - float(ended.stdout.split()[0]) < 5
     alone = on_ranks(3, sys.executable, script, 0, "go on")
@@ -219,6 +219,58 @@ def test_group_none_on_one_rank_only_ends_all(records):
     both = on_ranks(2, *train, "--group", "none", "--json", cwd=records)
     assert both.returncode == 0, both.stderr
     assert both.stdout.count('"ranks": null') == 2 or both.stdout.count('"rows"') == 2
+
+
+@needs_mpi
+def test_what_rank_0_alone_refuses_ends_all_with_its_exit_code(records):
+    (records / "there").touch()
+    done = on_ranks(2, *GDKERNELS, "bench", "--out", "there", cwd=records)
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if "there exists already" in line] == [
+        "gdkernels: there exists already; to replace it, pass overwrite=True (on the command line: --force)"
+    ]
+
+
+BENCH = """
+import json, sys
+from gdkernels.bench.checking import Checker
+from gdkernels.bench.participants.participant import Participant, UnsuitableError
+from gdkernels.bench.participants.stages import PlacedStage
+from gdkernels.bench.participants.task import TrainingTask
+from gdkernels.bench.processes.client import ParticipantProcess
+from gdkernels.bench.processes.ranks import answering_together, leading
+from gdkernels.groups import joined
+
+group, task = joined("mpi"), TrainingTask((8, 16, 2), 64, 256, learning_rate=0.05)
+if group.rank:
+    answering_together(group)
+    sys.exit()
+with leading(group):
+    process = ParticipantProcess(Participant("numpy", False, group="mpi", ranks=group.size))
+    process.load(task)
+    check = process.check(Checker(task), PlacedStage("epoch"))
+    sample = process.sample(PlacedStage("epoch"), 0.02)
+    reached = process.train(task, {"loss": 1.5}, 1.0).reached
+    try:
+        process.check(Checker(task), PlacedStage("forward"))
+    except UnsuitableError as reason:
+        print(json.dumps([check.problem, check.plan["choices"]["shards"], sample.exchange_seconds / sample.seconds,
+                          reached, str(reason), str(process.participant)]))
+    process.close()
+"""
+
+
+@needs_mpi
+def test_ranks_are_a_participant_of_a_benchmark(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(BENCH)
+    done = on_ranks(2, sys.executable, script)
+    assert done.returncode == 0, done.stderr
+    problem, shards, communication, reached, reason, name = json.loads(done.stdout)
+    assert (problem, shards, reached) == (None, 2, True)
+    assert 0 < communication < 1
+    assert reason.startswith("ranks share epochs")
+    assert name == "numpy cpu float32, group mpi × 2, 1 thread"
 
 
 @needs_mpi

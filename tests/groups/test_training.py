@@ -9,6 +9,7 @@ from thread_group import on_ranks
 
 import gdkernels as gd
 from gdkernels.errors import FileError, InputError
+from gdkernels.tabular import conversion
 
 STREAM = np.random.default_rng(0)
 X = STREAM.standard_normal((203, 6)).astype(np.float32)  # the last batch is smaller, and some of its shards are
@@ -255,6 +256,46 @@ def test_a_table_that_one_rank_cannot_read_ends_all(capfd, tmp_path):
     with pytest.raises(SystemExit):
         on_ranks(2, fitted)
     assert "gdkernels: rank 0 of 2: there is no file" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_estimators_share_sparse_rows(backend):
+    sparse = pytest.importorskip("scipy.sparse")
+    estimators = pytest.importorskip("gdkernels.estimators")
+    rows = sparse.random(151, 40_000, density=0.001, format="csr", random_state=0)  # too many columns to be made dense
+    target = np.asarray(rows[:, :20_000].sum(axis=1)).ravel()
+
+    def fitted(group, **more):
+        stopping = {"early_stopping": True, "tol": 10.0, "n_iter_no_change": 2}
+        settings = {"batch_size": 50, "random_state": 0, "backend": backend, "shards": 4, **stopping}
+        model = estimators.MLPRegressor(hidden_layer_sizes=(4,), group=group, **settings | more)
+        model.fit(rows, target)
+        return digest(model.to_mlp()), model.loss_curve_, model.validation_scores_
+
+    one = fitted(None)
+    assert on_ranks(2, fitted) == [one] * 2
+    assert one[1] == pytest.approx(fitted(None, shards=None)[1])
+    for more, message in (({"random_state": None}, "random_state a number"), ({"solver": "lbfgs"}, "adam and sgd")):
+        with pytest.raises(ValueError, match=message):
+            fitted("serial", **more)
+
+
+def test_one_rank_of_a_machine_prepares_a_table_in_files_for_all(monkeypatch, tmp_path):
+    folders = []
+    write = conversion._write
+    monkeypatch.setenv("GDKERNELS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(conversion, "_write", lambda files, *rest: (folders.append(files.folder), write(files, *rest)))
+    lines = [",".join(map(str, row)) for row in np.column_stack([X[:, :4], Y[:, 1]]).tolist()]
+    (tmp_path / "t.csv").write_text("a,b,c,d,y\n" + "\n".join(lines))
+
+    def fitted(group):
+        settings = {"epochs": 2, "batch_size": 40, "hidden": 4, "backend": "numpy", "memory": "1MB", "progress": False}
+        found = gd.TabularPredictor("y", group=group, shards=2, seed=0, **settings).fit(str(tmp_path / "t.csv"))
+        return digest(found.network), found.metrics_
+
+    assert on_ranks(2, fitted) == [fitted(None)] * 2
+    assert len(folders) == 2, "one for both ranks, and one for the process alone"
+    assert not any(folder.exists() for folder in folders)
 
 
 @pytest.mark.parametrize(("alpha", "beta", "hidden"), [(0.06, 1e9, 20), (0.03, 2e6, 2000)])

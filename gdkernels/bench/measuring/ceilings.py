@@ -19,6 +19,8 @@ def ceilings(processes: Iterable[ParticipantProcess]) -> list[Ceiling]:
     """Return every ceiling that a participant has."""
     found = []
     for process in processes:
+        if process.participant.group is not None:
+            continue  # its ranks have those of each alone
         device = "cpu" if process.participant.device == "cpu" else "gpu"
         for kind, size in (("product", _PRODUCT_SIZE), ("layer", _PRODUCT_SIZE), ("copy", _COPY_BYTES)):
             try:

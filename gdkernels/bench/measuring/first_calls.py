@@ -25,7 +25,7 @@ def first_calls(
     found = []
     for participant in participants:
         progress(f"first calls of {participant}")
-        if seconds_left() < 0:
+        if seconds_left() < 0 or participant.group is not None:  # ranks are started by a launcher, and once
             continue
         task = replace(prepared.task, threads=participant.threads)
         with tempfile.TemporaryDirectory() as cache:

@@ -17,6 +17,7 @@ from gdkernels.bench.participants.task import BLOCK_GRID, TrainingTask
 from gdkernels.bench.results.model import BenchCase
 from gdkernels.dispatch import registry
 from gdkernels.errors import InputError, unknown_name
+from gdkernels.groups import Group, SerialGroup
 from gdkernels.system.machine import cores
 from gdkernels.tables import Preparation, read
 
@@ -188,6 +189,8 @@ def participants(
     precisions: Sequence[str],
     threads: Sequence[int],
     libraries: Sequence[str],
+    group: Group | None = None,
+    threads_of_rank: int = 1,
 ) -> tuple[list[Participant], list[LeftOut]]:
     """Return the participants, and those that cannot take part.
 
@@ -195,6 +198,11 @@ def participants(
     ----------
     backends, devices
         None: all that are installed, each on its first device.
+    group
+        Ranks that train together: each backend takes part once more on these, where there are several or one was asked
+        for.
+    threads_of_rank
+        The most threads that one of them may have.
 
     Raises
     ------
@@ -212,16 +220,20 @@ def participants(
             raise unknown_name("backend", name, found)
     able: list[Participant] = []
     left_out: list[LeftOut] = []
+    shared = group is not None and (group.size > 1 or not isinstance(group, SerialGroup))
     for name in backends or found:
         plugin = registry.prepared(found[name])
         for device in devices or plugin.devices[:1] or ("none",):
             for precision, count in product(precisions, threads):
-                participant = Participant(name, False, device, precision, count)
+                several = [Participant(name, False, device, precision, count)]
+                if group is not None and shared:
+                    of_rank = min(count, threads_of_rank)
+                    several.append(replace(several[0], group=group.name, ranks=group.size, threads=of_rank))
                 problem = _problem(plugin, device, precision)
                 if problem is None:
-                    able.append(participant)
+                    able += [one for one in several if one not in able]
                 else:
-                    left_out.append(LeftOut(participant, problem))
+                    left_out += [LeftOut(one, problem) for one in several]
     for name in libraries:
         for count in threads:
             participant = Participant(name, True, "cpu", LIBRARIES[name].precision, count)

@@ -195,4 +195,5 @@ def _samples_of(samples: Sequence[CallSample], before: StageCheck, after: StageC
         tuple(s.product_seconds for s in samples if s.product_seconds is not None),
         joules if len(joules) == len(samples) else (),
         next((s.no_energy for s in samples if s.no_energy is not None), None),
+        tuple(s.exchange_seconds for s in samples if s.exchange_seconds is not None),
     )

@@ -117,6 +117,14 @@ class Adapter(ABC):
         """Return a copy of `size` bytes from one array to another, or None."""
         return None
 
+    def common(self, number: float) -> float:
+        """Return a number that is the same in all processes of the participant, where there are several."""
+        return number
+
+    def exchanging(self) -> float | None:
+        """Return the seconds in which processes exchanged sums so far; None where there is one process."""
+        return None
+
     def described(self, stage: str) -> dict[str, Any]:
         """Return the ``origin`` of what runs a stage, and its ``plan``, where those are known."""
         return {"origin": None, "plan": None}

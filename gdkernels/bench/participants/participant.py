@@ -62,6 +62,10 @@ class Participant:
         A backend of gdkernels, or one of `LIBRARIES`.
     external
         Whether it is a library other than gdkernels.
+    threads
+        Those of a process.
+    group, ranks
+        The group of processes that train together, and how many they are; None and 1 for a process alone.
     """
 
     name: str
@@ -69,22 +73,33 @@ class Participant:
     device: str = "cpu"
     precision: str = "float32"
     threads: int = 1
+    group: str | None = None
+    ranks: int = 1
 
     def __str__(self) -> str:
-        return f"{self.name} {self.device} {self.precision}, {self.threads} thread{'s' * (self.threads > 1)}"
+        group = f"{self.group_in_words}, " * (self.group is not None)
+        return f"{self.name} {self.device} {self.precision}, {group}{self.threads} thread{'s' * (self.threads > 1)}"
+
+    @property
+    def group_in_words(self) -> str:
+        """The group and its ranks; empty for a process alone."""
+        return "" if self.group is None else f"group {self.group} × {self.ranks}"
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        fields = asdict(self)
+        if self.group is None:
+            del fields["group"], fields["ranks"]  # so that an older checkout can read it too
+        return fields
 
 
 def labels(participants: Iterable[Participant]) -> tuple[dict[Participant, str], str]:
     """Return a short name for each participant, and in words what all of them have in common."""
     known = list(dict.fromkeys(participants))
-    words = {p: (p.device, p.precision, f"{p.threads} thread{'s' * (p.threads > 1)}") for p in known}
-    shared = [len({parts[k] for parts in words.values()}) == 1 for k in range(3)]
+    words = {p: (p.group_in_words, p.device, p.precision, f"{p.threads} thread{'s' * (p.threads > 1)}") for p in known}
+    shared = [len({parts[k] for parts in words.values()}) == 1 for k in range(4)]
     short = {
-        p: " ".join([p.name, *(part for part, same in zip(parts, shared, strict=True) if not same)])
+        p: " ".join([p.name, *(part for part, same in zip(parts, shared, strict=True) if part and not same)])
         for p, parts in words.items()
     }
-    common = [part for part, same in zip(words[known[0]], shared, strict=True) if same] if known else []
+    common = [part for part, same in zip(words[known[0]], shared, strict=True) if part and same] if known else []
     return short, ", ".join(common)

@@ -14,9 +14,11 @@ import gdkernels as gd
 from gdkernels import randomness
 from gdkernels.backend import Plan, storage_dtype
 from gdkernels.bench.participants.networks import CHAIN
+from gdkernels.bench.participants.participant import UnsuitableError
 from gdkernels.bench.participants.task import TrainingTask
 from gdkernels.definition import network
 from gdkernels.definition.chain import by_name
+from gdkernels.groups import Group
 
 __all__ = ["PLACEMENTS", "STAGES", "Arrays", "BackendStages", "PlacedStage", "Stage"]
 
@@ -69,12 +71,20 @@ class BackendStages:
         The network, its data and how it is trained.
     backend, device, precision
         The place where it runs; the device None is the backend's first.
+    group
+        The ranks that share each batch; None is this process alone.
     """
 
     def __init__(
-        self, task: TrainingTask, backend: str, *, device: str | None = None, precision: str = "float32"
+        self,
+        task: TrainingTask,
+        backend: str,
+        *,
+        device: str | None = None,
+        precision: str = "float32",
+        group: Group | None = None,
     ) -> None:
-        self.task = task
+        self.task, self.group = task, group
         where: dict[str, Any] = {"seed": task.seed, "backend": backend, "device": device, "precision": precision}
         program = task.program()
         self.model: gd.Network = (
@@ -84,13 +94,17 @@ class BackendStages:
         )
         self.draws = program.draws
         self.model.set_parameters(task.parameters())
-        self.trainer = gd.Trainer(self.model, optimizer=task.rule(), loss="sse", batch_size=task.batch)
+        self.trainer = gd.Trainer(self.model, optimizer=task.rule(), loss="sse", batch_size=task.batch, group=group)
         self.host = tuple(a.astype(storage_dtype(precision), copy=False) for a in task.data())
         self.binding = self.model.network.bind(self.host[0])
         self.resident = tuple(self.binding.place(a, name) for a, name in zip(self.host, "XY", strict=True))
 
     def bind(self) -> None:
-        """Compile what training runs, or load it, unless that has happened."""
+        """Compile what training runs, or load it, unless that has happened; ranks agree on it by a fit."""
+        if self.group is not None:
+            self.trainer.fit(*self.resident, epochs=1, progress=False)
+            self.stage(PlacedStage("epoch")).restart()
+            return
         data = self.trainer.runner.place_records(*self.resident)
         self.trainer.runner.prepare(self.trainer.workload(len(data)))
 
@@ -106,6 +120,8 @@ class BackendStages:
         """Return a stage; with "transfers", every call takes data from the host and brings results there."""
         transfers = placed.placement == "transfers"
         x, y = self.host if transfers else self.resident
+        if self.group is not None and placed != PlacedStage("epoch"):
+            raise UnsuitableError("ranks share epochs over data in memory; the other stages are those of each of them")
         if placed.stage == "epoch":
             return _EpochStage(self, (x, y), transfers=transfers)
         batch = min(self.task.batch, len(self.host[0]))

@@ -21,6 +21,7 @@ from gdkernels.bench.participants.participant import Participant, UnsuitableErro
 from gdkernels.bench.participants.stages import Arrays, PlacedStage
 from gdkernels.bench.participants.task import TrainingTask
 from gdkernels.bench.processes.piped import PipedProcess
+from gdkernels.bench.processes.ranks import RankProcesses
 from gdkernels.bench.results.model import SeedRun
 
 __all__ = ["CallSample", "FirstSteps", "LoadTimes", "ParticipantProcess", "StageCheck", "processes_of"]
@@ -93,6 +94,8 @@ class CallSample:
         The readings of the interference probe just before and after: their mean, and the larger. None on a GPU.
     joules, no_energy
         The energy of a call, or why nobody can tell.
+    exchange_seconds
+        The part in which ranks exchanged sums; None where there is one process.
     """
 
     seconds: float
@@ -102,6 +105,7 @@ class CallSample:
     product_seconds: float | None = None
     joules: float | None = None
     no_energy: str | None = None
+    exchange_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class FirstSteps:
 
 
 class ParticipantProcess:
-    """A participant in its process, alive until you close it.
+    """A participant in its process, alive until you close it; a group in the ranks that there are, of which this is 0.
 
     Parameters
     ----------
@@ -127,8 +131,13 @@ class ParticipantProcess:
         self, participant: Participant, environment: Mapping[str, str] | None = None, *, server: str = SERVER
     ) -> None:
         self.participant = participant
-        description = json.dumps(participant.as_dict() | {"started": time.monotonic()})
-        self._process = PipedProcess(server, description, threads=participant.threads, environment=environment)
+        started = time.monotonic()
+        self._process: PipedProcess | RankProcesses
+        if participant.group is None:
+            description = json.dumps(participant.as_dict() | {"started": started})
+            self._process = PipedProcess(server, description, threads=participant.threads, environment=environment)
+        else:
+            self._process = RankProcesses(participant, started)
 
     def load(self, task: TrainingTask) -> LoadTimes:
         """Make it ready for `task`, with the initial weights of the task.

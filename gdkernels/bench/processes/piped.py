@@ -15,7 +15,7 @@ from gdkernels.bench.participants.participant import ParticipantError
 from gdkernels.bench.sampling.interleaving import settle
 from gdkernels.errors import GdkernelsError
 
-__all__ = ["PipedProcess", "ProcessError", "answer_with", "thread_settings"]
+__all__ = ["PipedProcess", "ProcessError", "answer_with", "failing", "thread_settings"]
 
 # BLAS libraries, OpenMP and Numba read these when they start.
 _THREAD_VARIABLES = (
@@ -119,7 +119,7 @@ def answer_with(begin: Callable[[], Callable[[dict[str, Any]], dict[str, Any]]])
     # Stdout carries the answers: what a library prints goes to stderr.
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)
-        handle = _failing(begin)()
+        handle = failing(begin)()
         for line in sys.stdin:
             answer = handle(json.loads(line))
             settle()
@@ -127,7 +127,7 @@ def answer_with(begin: Callable[[], Callable[[dict[str, Any]], dict[str, Any]]])
             answers.flush()
 
 
-def _failing(begin: Callable[[], Callable[[dict[str, Any]], dict[str, Any]]]) -> Callable[[], Any]:
+def failing(begin: Callable[[], Callable[[dict[str, Any]], dict[str, Any]]]) -> Callable[[], Any]:
     """Return `begin` such that an exception, then or later, becomes an answer, and the process lives on."""
 
     def failure(error: Exception) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from gdkernels.bench.sampling.energy import EnergyMeter, NoEnergyError, energy_m
 from gdkernels.bench.sampling.interference import InterferenceProbe
 from gdkernels.errors import DivergenceError
 
-__all__ = ["serve"]
+__all__ = ["Server", "serve"]
 
 # A chain of calls, whose claimed end is compared with the fetching of its results.
 _CHAIN_SECONDS = 0.01
@@ -45,12 +45,12 @@ def serve(adapter_for: Callable[[Participant], Adapter]) -> None:
     def begin() -> Callable[[dict[str, Any]], dict[str, Any]]:
         description = json.loads(sys.argv[1])
         started = description.pop("started")
-        return _Server(adapter_for(Participant(**description)), started).answer
+        return Server(adapter_for(Participant(**description)), started).answer
 
     answer_with(begin)
 
 
-class _Server:
+class Server:
     """The participant's side: its answer to each question."""
 
     def __init__(self, adapter: Adapter, started: float) -> None:
@@ -114,7 +114,7 @@ class _Server:
         once = time.perf_counter() - began
         _write(question["folder"], "start", start)
         _write(question["folder"], "results", results)
-        calls = int(min(max(_CHAIN_SECONDS / once, 1), _CHAIN_CALLS))
+        calls = int(min(max(_CHAIN_SECONDS / self._adapter.common(once), 1), _CHAIN_CALLS))
         claimed, late = [], []
         for _ in range(question["trials"]):
             began = time.perf_counter()
@@ -140,6 +140,7 @@ class _Server:
         stage.launch()  # off the clock: another participant has just had the caches
         stage.wait()
         self._joules()
+        exchanging = self._adapter.exchanging()
         calls, host, began = 0, 0.0, clock()
         while True:
             launched = clock()
@@ -147,12 +148,13 @@ class _Server:
             host += clock() - launched
             stage.wait()
             calls += 1
-            seconds = clock() - began
+            seconds = self._adapter.common(clock() - began)
             if seconds >= question["time"]:
                 break
         joules = self._joules()
         if self._probe:
             readings.append(self._probe.read())
+        exchanged = self._adapter.exchanging()
         return {
             "seconds": seconds / calls,
             "host_seconds": host / calls,
@@ -160,6 +162,7 @@ class _Server:
             "clock_seconds": statistics.fmean(r.clock_seconds for r in readings) if readings else None,
             "product_seconds": max((r.product_seconds for r in readings), default=None),
             "joules": None if joules is None else joules / calls,
+            "exchange_seconds": None if exchanging is None or exchanged is None else (exchanged - exchanging) / calls,
             "no_energy": self._energy if isinstance(self._energy, str) else None,
         }
 
@@ -179,14 +182,14 @@ class _Server:
         most = max(1, _MOST_RECORDS // task.batch)
         while True:
             order = np.resize(shuffled, self._steps * task.batch)
-            passed = _seconds(lambda order=order: self._adapter.train_on(order))  # type: ignore[misc]
+            passed = self._adapter.common(_seconds(lambda order=order: self._adapter.train_on(order)))  # type: ignore[misc]
             if passed >= wanted or self._steps >= most:
                 return {"seconds": passed / self._steps}
             more = min(8 * self._steps, math.ceil(1.2 * self._steps * wanted / passed))
             self._steps = min(most, max(self._steps + 1, more))
 
     def _time_fit(self, question: dict[str, Any]) -> dict[str, Any]:
-        first = _seconds(lambda: self._adapter.fit(1))
+        first = self._adapter.common(_seconds(lambda: self._adapter.fit(1)))
         epochs = int(question["fit"] / first)
         return {"seconds": _seconds(lambda: self._adapter.fit(epochs)) / epochs if epochs else first}
 
@@ -198,7 +201,7 @@ class _Server:
         taken: list[float] = []
         while True:
             try:
-                taken.append(_seconds(self._adapter.epoch))
+                taken.append(self._adapter.common(_seconds(self._adapter.epoch)))
             except DivergenceError:
                 return {"epoch_seconds": taken, "reached": False, "value": None}
             # Evaluated by the definition and off the clock, alike for all.

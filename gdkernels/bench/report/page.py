@@ -122,6 +122,7 @@ def _times(results: BenchResults, rows: Sequence[BenchRow]) -> str:
             _Cell(f"{row.host_seconds / row.seconds:.0%}", row.host_seconds / row.seconds),
             _Cell(si(row.flops_per_second, "FLOP/s"), row.flops_per_second),
             _Cell(f"{share:.0%}" if ceiling else "–", share),
+            _Cell("–" if row.communication is None else f"{row.communication:.0%}", row.communication or 0.0),
             _Cell(f"{row.error.error:.1e}", row.error.error),
             _Cell(f"{row.error.allowed:.1e}", row.error.allowed),
             _Cell(row.origin or "–"),
@@ -138,6 +139,7 @@ def _times(results: BenchResults, rows: Sequence[BenchRow]) -> str:
         "host",
         "rate",
         "of ceiling",
+        "exchange",
         "error",
     )
     return _table((*heads, "allowed", "origin"), map(cells, rows), empty="nothing was measured")

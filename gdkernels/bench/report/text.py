@@ -81,14 +81,16 @@ def _groups(results: BenchResults) -> Iterator[str]:
                 si(row.flops_per_second, "FLOP/s"),
                 "" if row.joules is None else joules(row.joules),
                 _share(results, row),
+                "" if row.communication is None else f"{row.communication:.0%}",
                 f"{row.error.error:.1e}",
                 row.origin or "",
             )
             for row in members
         ]
         each = "" if all(row.joules is None for row in members) else f"a{'n' * (first.stage == 'epoch')} {first.stage}"
-        heads = ("", "", "samples/s", "", "", each, "of ceiling", "error", "origin")
-        yield title + "\n" + table(heads, lines, "llrrrrrrl")
+        shared = "" if all(row.communication is None for row in members) else "exchange"
+        heads = ("", "", "samples/s", "", "", each, "of ceiling", shared, "error", "origin")
+        yield title + "\n" + table(heads, lines, "llrrrrrrrl")
 
 
 def _first_calls(results: BenchResults) -> Iterator[str]:

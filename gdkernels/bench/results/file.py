@@ -86,5 +86,6 @@ def _summary(row: BenchRow) -> dict[str, Any]:
         "samples_per_second": row.samples_per_second,
         "flops_per_second": row.flops_per_second,
         "joules": row.joules,
+        "communication": row.communication,
         "error": row.error.error,
     }

@@ -75,6 +75,8 @@ class ProcessSamples:
         The energy of a call in each sample; empty where nobody can tell.
     no_energy
         Why nobody can tell; None where it was measured, or in results of a version that did not try.
+    exchange_seconds
+        The part of each sample in which ranks exchanged sums; empty where there is one process.
     """
 
     seconds: tuple[float, ...]
@@ -86,6 +88,7 @@ class ProcessSamples:
     product_seconds: tuple[float, ...] = ()
     joules: tuple[float, ...] = ()
     no_energy: str | None = None
+    exchange_seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,12 @@ class BenchRow:
         known = [r for r in self.repeats if r.joules]
         calls = sum(sum(r.calls) for r in known)
         return sum(j * n for r in known for j, n in zip(r.joules, r.calls, strict=True)) / calls if calls else None
+
+    @property
+    def communication(self) -> float | None:
+        """The share of the time in which ranks exchange sums, or wait for each other's; None for a process alone."""
+        shares = [e / s for r in self.repeats for e, s in zip(r.exchange_seconds, r.seconds, strict=False)]
+        return statistics.median(shares) if shares else None
 
     @property
     def no_energy(self) -> str | None:

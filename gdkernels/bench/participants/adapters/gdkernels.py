@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 import gdkernels as gd
+from gdkernels.backend.sharded_executable import Sharded
 from gdkernels.bench.participants.adapter import Adapter, Order
 from gdkernels.bench.participants.stages import Arrays, BackendStages, PlacedStage, Stage
 from gdkernels.bench.participants.task import TrainingTask
 from gdkernels.dispatch import choosing
+from gdkernels.groups import Group, joined
 
 __all__ = ["GdkernelsAdapter"]
 
@@ -21,9 +23,12 @@ class GdkernelsAdapter(Adapter):
     """gdkernels, as `gdkernels.MLP` and `gdkernels.Trainer` run it."""
 
     _stages: BackendStages
+    _group: Group | None = None
 
     def ready(self) -> None:
         me = self.participant
+        if me.group is not None:
+            self._group = joined(me.group)
         self._backend = choosing.choose(me.name, me.device, me.precision).backend
         self._backend.asarray(np.zeros((1, 1)), dtype="float32", device=me.device)
         self._synchronize()
@@ -31,7 +36,7 @@ class GdkernelsAdapter(Adapter):
     def load(self, task: TrainingTask) -> None:
         me = self.participant
         self.task = task
-        self._stages = BackendStages(task, me.name, device=me.device, precision=me.precision)
+        self._stages = BackendStages(task, me.name, device=me.device, precision=me.precision, group=self._group)
 
     def bind(self) -> bool:
         self._stages.bind()
@@ -99,6 +104,13 @@ class GdkernelsAdapter(Adapter):
             self._synchronize()
 
         return copy
+
+    def common(self, number: float) -> float:
+        return number if self._group is None else float(self._group.gather_numbers([number])[0, 0])
+
+    def exchanging(self) -> float | None:
+        runs = None if self._group is None else self._stages.trainer.runner.executable
+        return runs.spent.exchanging if isinstance(runs, Sharded) else None
 
     def described(self, stage: str) -> dict[str, Any]:
         return {"origin": self._stages.origin_of(stage), "plan": self._stages.plan.as_dict()}
