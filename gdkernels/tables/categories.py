@@ -58,8 +58,8 @@ class Category:
         room = min(MOST_WITH_MEANS, _CELLS // max(1, len(text.codes)), _ENCODED // len(counts))
         wide = cls._of(name, text, counts, note, max(MOST_LEVELS, room), means=True)
         assert isinstance(wide, Category)
-        with_means = wide._with_means(text, counts, targets)
-        return with_means if with_means.means else cls._of(name, text, counts, note, MOST_LEVELS)
+        found = wide.with_means(text, counts, targets)
+        return found if found.means else cls._of(name, text, counts, note, MOST_LEVELS)
 
     @classmethod
     def _of(
@@ -82,7 +82,7 @@ class Category:
             why.append(f"{gaps:,} gaps are a value of their own" if has_gaps else "gaps count as average")
         return cls(name, "; ".join(why), tuple(kept), other, has_gaps, reading=text.finding.reading)
 
-    def _with_means(self, text: Text, counts: Mapping[str, int], targets: Floats) -> Category:
+    def with_means(self, text: Text, counts: Mapping[str, int], targets: Floats) -> Category:
         """Return the column with the mean of the targets by value, also of rare ones; itself if they do not differ."""
         repeated = [level for level, count in counts.items() if count > 1 and level not in self.rows]
         most = sorted(repeated, key=lambda level: -counts[level])[:MOST_MEANS]
