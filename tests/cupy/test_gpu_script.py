@@ -12,9 +12,10 @@ from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.graphs.epilogue_fusion import applicable
 from gdkernels_cupy.persistent import proof
 from gdkernels_cupy.persistent.launch_device import DeviceProperties
+from host_runs import OnHost
 from persistent_twin import TwinDevice
 
-from benchmarks.gpu import costs, device, first, float32, interleaving, kernels, many_models
+from benchmarks.gpu import costs, device, first, float32, interleaving, kernels, least_squares, many_models
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.cases import GRID, GPUCase
 from benchmarks.gpu.parts import FIRST, PARTS, SHORT, GPUItem
@@ -174,6 +175,15 @@ def test_many_models_are_compared_and_timed(host, made, monkeypatch):
     monkeypatch.setattr(choice, "unproven", lambda *given: "as planted")
     with pytest.raises(AssertionError, match=r"no CTA has one of its own \(as planted\)"):
         many_models.agree("tf32", models=2, times=1)
+
+
+def test_least_squares_are_compared_and_timed(host):
+    wide = type("Wide", (OnHost,), {"precisions": ("float32", "float64")})()
+    off = least_squares.agree("embedding", "float64", records=40, backend=wide)
+    assert list(off) == ["error", "gradient", "JᵀJ"]
+    found = least_squares.speed("301", records=100, backend=wide)
+    assert found["JᵀJ, compiled: flops a second"] > 0
+    assert found["a system on the host: seconds"] > 0
 
 
 @pytest.mark.slow

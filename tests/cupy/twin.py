@@ -28,6 +28,8 @@ FIXED = (
         for what in ("gather", "column_sums", "copy_columns", "look_up")
         for to in ("float32", "bfloat16")
     ),
+    "row_outer_float64",
+    "row_outer_float32",
     "sum_by_code_float64",
     "sum_by_code_float32",
     "cast_float32_bfloat16",

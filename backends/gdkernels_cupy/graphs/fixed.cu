@@ -103,6 +103,25 @@ LOOK_UP(look_up_float64_float64, double, double)
 LOOK_UP(look_up_float32_float32, float, float)
 LOOK_UP(look_up_float32_bfloat16, float, bfloat16)
 
+// For each row, the products of its numbers in two matrices, side by side.
+template <class T>
+__device__ inline void row_outer(int rows, int left_columns, int columns, const T* left, long long left_pitch,
+                                 const T* right, long long right_pitch, T* to, long long pitch) {
+    const int thread = blockIdx.y * blockDim.x + threadIdx.x, threads = gridDim.y * blockDim.x;
+    const int count = left_columns * columns;
+    for (int r = blockIdx.x * blockDim.y + threadIdx.y; r < rows; r += gridDim.x * blockDim.y)
+        for (int c = thread; c < count; c += threads)
+            to[r * pitch + c] = left[r * left_pitch + c / columns] * right[r * right_pitch + c % columns];
+}
+
+#define ROW_OUTER(NAME, T)                                                                                             \
+    extern "C" __global__ void NAME(int rows, int left_columns, int columns, const T* left, long long left_pitch,      \
+                                    const T* right, long long right_pitch, T* to, long long pitch) {                   \
+        row_outer(rows, left_columns, columns, left, left_pitch, right, right_pitch, to, pitch);                       \
+    }
+ROW_OUTER(row_outer_float64, double)
+ROW_OUTER(row_outer_float32, float)
+
 // Each row is added to that of the target whose number stands there: by the threads of the first row with that number,
 // in the order of the rows, so that the bits are always the same.
 template <class T>
