@@ -80,11 +80,12 @@ def _side_by_side(
     """
     trainer, network = Trainer(mlp, **settings), mlp.network
     asked = FitSettings.checked(**{name: run[name] for name in _OF_FIT})
-    validation = run["validation"]
-    train, held_out = SharedData(X, Y, run["sample_weight"], validation).of(trainer, asked, 1)
-    binding = train.binding
+    validation, weights = run["validation"], run["sample_weight"]
+    how = {"gradient_norm": asked.with_norm, "weighted": weights is not None}
+    binding = network.bind(X, lambda records: trainer.workload(records, asked.epochs, **how))
     if not (binding.on_host and binding.backend.threads(binding.device)):
         return None
+    train, held_out = SharedData(X, Y, weights, validation).of(trainer, asked, 1)
     copies = [_started(network, number) for number in range(starts)]
     if not all(one.network.join(binding, X) for one in copies):
         return None

@@ -45,13 +45,14 @@ class SharedData:
         for where, what, records in self._placed:
             if where is binding and what == key:
                 return records
-        train = place_records(binding, X, Y, weights, spec=spec)
-        if train.sparse:
-            raise InputError("fit_many takes dense X; fit models on sparse rows one by one")
-        held_out = None
-        if self._validation is not None:
-            one, other, *more = self._validation
-            held_out = place_records(binding, one, other, *(more or [None]), spec=spec, of="the validation ")
+        with binding.backend.on_device(binding.device):
+            train = place_records(binding, X, Y, weights, spec=spec)
+            if train.sparse:
+                raise InputError("fit_many takes dense X; fit models on sparse rows one by one")
+            held_out = None
+            if self._validation is not None:
+                one, other, *more = self._validation
+                held_out = place_records(binding, one, other, *(more or [None]), spec=spec, of="the validation ")
         self._placed.append((binding, key, (train, held_out)))
         return train, held_out
 
