@@ -64,7 +64,8 @@ class SharedData:
                 return binding
 
         def work(records: int) -> Any:
-            return trainer.workload(records, asked.epochs * models, weighted=weights is not None)
+            how = {"gradient_norm": asked.with_norm, "weighted": weights is not None}
+            return trainer.workload(records, asked.epochs * models, **how)
 
         binding = network.bind(X, work)
         self._bindings.append(binding)
