@@ -12,7 +12,7 @@ from gdkernels_numba.ir.translate import Intrinsic
 from gdkernels_numba.vm.fields import WORD
 
 __all__ = [
-    "add_atomic", "call", "exchange", "leave_core", "load_atomic", "nanoseconds", "number", "pause",
+    "add_atomic", "call", "exchange", "fence", "leave_core", "load_atomic", "nanoseconds", "number", "pause",
     "processor_nanoseconds", "rest", "set_number", "set_word", "store_atomic", "word",
 ]  # fmt: skip
 
@@ -64,6 +64,12 @@ def load_atomic(f: Function, address: Any) -> Any:
 @Intrinsic
 def store_atomic(f: Function, address: Any, value: Any) -> None:
     f.builder.store_atomic(value, f.builder.inttoptr(address, I64.as_pointer()), "seq_cst", WORD)
+
+
+@Intrinsic
+def fence(f: Function) -> None:
+    """Let what this thread has read and written before come before what it reads and writes later, for all threads."""
+    f.builder.fence("seq_cst")
 
 
 @Intrinsic
