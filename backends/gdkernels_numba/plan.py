@@ -48,8 +48,8 @@ _FEW_PIECES = 4
 _ROWS_OF_PIECE = 32, 64
 _ROWS_OF_SUMS = 64, 256
 _ROWS_OF_PIECE_BF16 = 128, 256
-_LEAST_WORK_OF_PIECE = 1e6
-_COLUMNS_OF_PIECE = 256  # of the widest layer, where pieces are units and there are more than two
+_LEAST_WORK_OF_PIECE = 4e6
+_COLUMNS_OF_PIECE = 512  # of the widest layer, where pieces are units and there are more than two
 # A step of more than `_LONG`, some 2 ms of a thread, has a piece for so much work at least.
 _LONG = 200e6
 _WORK_OF_PIECE = 40e6

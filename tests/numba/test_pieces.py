@@ -34,7 +34,7 @@ DEFAULTS = {
     "one piece": ((8, 32, 32, 1), 32, {}),
     "two pieces of a tile": ((32, 64, 64, 1), 64, {}),
     "pieces of odd height": ((70, 130, 90, 3), 150, {"optimizer": Adam()}),
-    "four pieces": ((8, 32, 32, 1), 512, {"clip_norm": 0.1, "gradient_norm": True}),
+    "four pieces": ((32, 64, 64, 1), 512, {"clip_norm": 0.1, "gradient_norm": True}),
     "pieces of several tiles": ((8, 32, 32, 1), 4096, {}),
     "sums of the whole batch": ((300, 300, 150), 130, {"clip_norm": 0.1, "gradient_norm": True}),
     "by units": ((300, 300, 150), 20, {"clip_norm": 0.1, "gradient_norm": True}),
