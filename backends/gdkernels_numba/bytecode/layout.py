@@ -105,7 +105,7 @@ class StepLayout:
         self.by_piece = choices.column_parallel or format.bf16
         self.tile_contexts = pieces if self.by_piece else choices.threads
         share = padded(-(-sizes["B"] // pieces), GRAIN)
-        whole = self.by_piece or choices.tile_local_gradients or choices.threads == 1
+        whole = self.by_piece or choices.tile_local_gradients
         self.tiles = 1 if whole else -(-share // choices.tile_rows)
         by_rows = _read_by_rows(task)
         self.plain, self.flat = (by_rows, frozenset[str]()) if task.output is not None else (frozenset[str](), by_rows)
