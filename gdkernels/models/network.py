@@ -251,7 +251,8 @@ class Network:
         starts
             How many initial weights to train from, the present ones first. The network keeps the parameters of the
             start with the lowest final loss (the validation loss if there is one), and ``history.starts`` describes
-            all. Each start keeps its checkpoints in a folder of its own.
+            all. Without validation rows, ``bayes=True`` keeps the start with the greatest evidence. Each start keeps
+            its checkpoints in a folder of its own.
         """
         self._known(X)
         settings: dict[str, Any] = {

@@ -21,7 +21,8 @@ def best_of_starts(
     Returns
     -------
     tuple
-        The trainer and the history of the start with the lowest final loss; the history describes all the starts.
+        The trainer and the history of the best start; the history describes all the starts. The best has the lowest
+        final loss, or the greatest evidence where a solver knows that and no validation rows decide.
     """
     network = mlp.network
     tried: list[Start] = []
@@ -34,14 +35,22 @@ def best_of_starts(
         folder = run["checkpoint"] and {"checkpoint": subfolder(run["checkpoint"], f"start-{number + 1}")}
         with sharing(executables):
             history = trainer.fit(X, Y, **run | (folder or {}))
-        reached = _final_loss(history)
-        tried.append(Start(number, reached, len(history.epochs), history.stopped))
+        tried.append(Start(number, _final_loss(history), len(history.epochs), history.stopped))
+        reached = _worth(history)
         if best[1] is None or reached < best[0]:
             best = (reached, (trainer, history, network.copied_parameters()))
     trainer, history, parameters = best[1]
     network.set_parameters(parameters)
     history.starts = tuple(tried)
     return trainer, history
+
+
+def _worth(history: History) -> float:
+    """Return what is lower for a better start: with the evidence, a lower error may only be a weaker penalty."""
+    last = history.epochs[-1]
+    if last.log_evidence is None or last.validation_loss is not None:
+        return _final_loss(history)
+    return -last.log_evidence
 
 
 def _final_loss(history: History) -> float:
