@@ -35,6 +35,7 @@ __all__ = ["DampedLeastSquares", "workspace_of"]
 _log = logging.getLogger("gdkernels")
 
 _MANY = 1500  # parameters, beyond which an iteration takes longer than it gains
+_NOTHING = 1e-2  # effective parameters of a network that is constant
 _LARGE = 31 << 20  # bytes; glibc's idea does not rise above 32 MiB
 _FAR = 200.0  # beyond it, fits of tanh networks to targets of that size ended with saturated units
 _LINEAR = 2  # arrays of parameters that a linear model has, which nothing saturates
@@ -62,7 +63,7 @@ class DampedLeastSquares:
         self._network, self._settings, self._solver = network, settings, solver
         self._made: tuple[Binding, Program, NormalEquations, _Iterations] | None = None
         self._data: _Data | None = None
-        self._alone = self._warned = False
+        self._alone = self._warned = self._warned_of_nothing = False
 
     @property
     def executable(self) -> Executable:
@@ -139,6 +140,11 @@ class DampedLeastSquares:
             self._data = _Data(data, equations, whole, penalties_of(program, objective, whole))
             if not memory and equations.takes_squares:
                 self._warn_of_scale(binding, data)
+            if self._solver.bayes and whole < 1.0:
+                raise InputError(
+                    f"bayes=True takes a weight for so many records, and these add up to {whole:.2g} of one: multiply "
+                    "sample_weight, so that it adds up to the number of records"
+                )
         penalties = self._data.penalties
         targets = program.outputs if equations.takes_squares else None
         problem = _Problem(binding, equations, constants, self._data, targets)
@@ -147,6 +153,12 @@ class DampedLeastSquares:
         with binding.backend.on_device(binding.device), products:
             outcome = damped_iteration(self._solver, problem, vector, memory)
         executable.follow(equations.products)
+        if not self._warned_of_nothing and 0 < outcome.figures.get("effective_parameters", 0.0) < _NOTHING:
+            self._warned_of_nothing = True
+            _log.warning(
+                "the evidence finds that the data determine no parameter at all, and the penalty leaves a network that "
+                "tells nothing: train from several starts, of which the evidence chooses one, or set l2 yourself"
+            )
         if objective.l2_in_loss:
             outcome = replace(outcome, error=outcome.error + 0.5 * float(np.sum(penalties * outcome.vector**2)))
         return outcome
@@ -154,9 +166,9 @@ class DampedLeastSquares:
     def _warn_of_scale(self, binding: Binding, data: Records | Windows) -> None:
         """Warn of targets that outputs are far from in the beginning: the way there leads over saturated units."""
         first = next(iter(data.parts()), None)
-        scale = (
-            0.0 if first is None else float(np.sqrt(np.mean(np.square(binding.to_numpy(first.y), dtype=np.float64))))
-        )
+        y = np.zeros(1) if first is None else np.abs(binding.to_numpy(first.y).astype(np.float64))
+        most = float(y.max())
+        scale = most * float(np.sqrt(np.mean(np.square(y / most)))) if most else 0.0  # squares of large ones overflow
         if scale > _FAR and len(self._network.structure.trained) > _LINEAR:
             _log.warning(
                 "the targets are of the order of %.0e, and the outputs of a network begin near 1: Levenberg–Marquardt "
