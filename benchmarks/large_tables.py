@@ -52,10 +52,10 @@ def main() -> None:
             one, two = found
             print(
                 f"{args.records:,} records of {args.columns} numbers, {path.stat().st_size / 1e6:,.0f} MB, windows of "
-                f"{args.memory}, encoding {encoding}: an epoch of {two['train']:,} records "
-                f"takes {two['cpu'] - one['cpu']:.1f} CPU s ({two['wall']:.1f} s by the clock) on "
-                f"{args.threads} threads; all of a training of one epoch {one['cpu']:.1f} CPU s, at most "
-                f"{one['peak'] / 1e6:,.0f} MB; R² {two['r2']:.3f}",
+                f"{args.memory}, encoding {encoding}: an epoch of {two['train']:,} records takes "
+                f"{two['cpu'] - one['cpu']:.1f} CPU s ({two['wall']:.1f} s by the clock) on {args.threads} threads; "
+                f"all of a training of one epoch {one['cpu']:.1f} CPU s, at most {one['peak'] / 1e6:,.0f} MB; "
+                f"R² {two['r2']:.3f}",
                 flush=True,
             )
 

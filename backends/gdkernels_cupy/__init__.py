@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import PRECISIONS, Backend, Executable, Plan, host_array, storage_dtype
+from gdkernels.backend.least_squares.products import Products
 from gdkernels.backend.program import Program
 from gdkernels.errors import BackendError, InputError, ScheduleError, TraceError
 from gdkernels.groups.sharding import Sharding
@@ -214,6 +215,23 @@ class CuPyBackend(Backend):
                     "choose precision='float32'"
                 ) from error
             raise
+
+    def compile_products(self, program: Program, plan: Plan) -> Products | None:
+        from gdkernels.checking.mode import check_mode
+        from gdkernels_cupy.cuda.device import problem_of
+        from gdkernels_cupy.graphs.row_products import GraphProducts
+
+        number = _number(plan.device)
+        with as_backend_errors(plan.device):
+            problem = problem_of(number)
+        if problem is not None:
+            raise ScheduleError(f"nothing is compiled for {plan.device}: {problem}")
+        products = GraphProducts(program, plan, number)
+        if check_mode() == "never":
+            return products
+        from gdkernels.checking.checked_products import CheckedProducts
+
+        return CheckedProducts(program, products, self, "the engine of CUDA graphs")
 
     def compile_shards(self, program: Program, plan: Plan, sharding: Sharding) -> Executable | None:
         from gdkernels_cupy.cuda.device import problem_of

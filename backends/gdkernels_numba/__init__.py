@@ -132,7 +132,7 @@ class NumbaBackend(Backend):
             return fused
         from gdkernels.checking.checked_products import CheckedProducts
 
-        return CheckedProducts(program, fused, _ENGINE)
+        return CheckedProducts(program, fused, self, _ENGINE)
 
     def _compiled(self, program: Program, plan: Plan) -> FusedExecutable:
         with undivided:

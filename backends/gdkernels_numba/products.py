@@ -14,6 +14,7 @@ from gdkernels.backend.least_squares.products import SUM_OF_PRODUCTS, Products
 from gdkernels.backend.program import Program
 from gdkernels.graph import remembered
 from gdkernels.lowering.task import ScheduledTask, schedule_products
+from gdkernels.system.cached_property import cached_property
 from gdkernels_numba.bytecode.arena import Arena
 from gdkernels_numba.bytecode.bound_step import BoundStep
 from gdkernels_numba.bytecode.layout import StepLayout
@@ -28,6 +29,7 @@ __all__ = ["FusedProducts"]
 
 Array = npt.NDArray[Any]
 
+_AT_ONCE = 8192  # records that are added up in their own precision
 _FEWEST, _MOST = 256, 2048  # rows whose products are summed before they are added to the others
 
 
@@ -48,12 +50,16 @@ class FusedProducts(Products):
         self._bound: dict[np.dtype[Any], BoundStep] = {}
         self._predictions: dict[np.dtype[Any], FusedExecutable] = {}
 
-    @property
-    def choices(self) -> dict[str, Any]:
-        form, rows = self._format("float64"), self.rows("float64")
+    @cached_property
+    def choices(self) -> dict[str, Any]:  # it is asked for after each iteration
+        form, rows = self._format("float64"), self._tile("float64")
         return self._choices(form, rows).as_dict()
 
     def rows(self, dtype: str) -> int:
+        own = self._tile(dtype)
+        return max(1, _AT_ONCE // own) * own
+
+    def _tile(self, dtype: str) -> int:
         row = self._width * np.dtype(dtype).itemsize
         return max(_FEWEST, min(_MOST, caches().second // row // _FEWEST * _FEWEST))
 
@@ -61,7 +67,8 @@ class FusedProducts(Products):
         bound, rows = self._bind(total.dtype), len(x)
         batch = bound.sizes["B"]
         steps = -(-rows // batch)
-        given = {**arrays, "x": x, "y": y, "sample_weight": r, SUM_OF_PRODUCTS: total}
+        records = {"x": x, "y": y, "sample_weight": r}
+        given = {**arrays, **{n: np.ascontiguousarray(a) for n, a in records.items()}, SUM_OF_PRODUCTS: total}
         scalars = {"B": np.minimum(batch, rows - batch * np.arange(float(steps)))} if bound.layout.scalars else {}
         bound.run(given, None, rows, (1, steps), scalars)
 
@@ -73,7 +80,7 @@ class FusedProducts(Products):
         return predicted
 
     def workspace(self, dtype: str) -> int:
-        form, rows = self._format(dtype), self.rows(dtype)
+        form, rows = self._format(dtype), self._tile(dtype)
         arena = Arena(form)
         StepLayout(self._task, self._task.sizes_with(rows), self._choices(form, rows), form, arena)
         return arena.size
@@ -85,7 +92,7 @@ class FusedProducts(Products):
     def _bind(self, dtype: np.dtype[Any]) -> BoundStep:
         if dtype not in self._bound:
             self._bound.clear()  # before the other takes its memory
-            form, rows = self._format(dtype.name), self.rows(dtype.name)
+            form, rows = self._format(dtype.name), self._tile(dtype.name)
             task = self._task
             self._bound[dtype] = BoundStep(
                 task, kernels_of([task], form), task.sizes_with(rows), self._choices(form, rows)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from benchmarks.gpu import conformance, costs, first, float32, interleaving, many_models
+from benchmarks.gpu import conformance, costs, first, float32, interleaving, least_squares, many_models
 from benchmarks.gpu.cases import GRID, GPUCase
 from benchmarks.many import SHAPES
 from gdkernels.backend import PRECISIONS
@@ -120,6 +120,18 @@ def _batches() -> Items:
     return items
 
 
+def _least_squares() -> Items:
+    """Return what J and JᵀJ come to on the device, and how fast; a fit by them ends on the host."""
+    items = {
+        f"JᵀJ of {name} in {precision}": GPUItem(partial(least_squares.agree, name, precision), 15)
+        for name in least_squares.NETWORKS
+        for precision in ("float32", "float64")
+    }
+    return items | {
+        f"JᵀJ of {count} parameters": GPUItem(partial(least_squares.speed, count), 25) for count in least_squares.SIZES
+    }
+
+
 def _own(case: GPUCase) -> tuple[str, ...]:
     """Return our own slower ways, which show the gain of the persistent kernel and of compiling."""
     return ("gdkernels, CUDA graphs",) if case.width <= 64 else ("gdkernels, definition on CuPy",)
@@ -140,6 +152,7 @@ PARTS: dict[str, Items] = {
     "grid, 4096 wide": _grid(GRID[13:], 155),
     "many models": _many(),
     "many models as batches": _batches(),
+    "least squares": _least_squares(),
 }
 
 # What fits into a quarter of an hour on a device that is lent: whether the kernels are right, and what float32 gains.

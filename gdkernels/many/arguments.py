@@ -86,7 +86,9 @@ def _numbers(one: Any, what: str) -> npt.NDArray[Any]:
         array = np.asarray(one if isinstance(one, Sized) or not isinstance(one, Iterable) else list(one))
     except ValueError:  # lists of different lengths
         array = np.empty((0, 0))
-    if array.ndim != 1 or not array.size or array.dtype.kind not in "iub":
+    if array.shape == (0,):
+        raise InputError(f"{what} has no rows: a model needs at least one")
+    if array.ndim != 1 or array.dtype.kind not in "iub":
         raise InputError(f"{what} must be a list of numbers of rows, or True and False for each row")
     return array
 

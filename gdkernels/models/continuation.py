@@ -32,9 +32,11 @@ class Continuation:
     def trainer_with(self, settings: Mapping[str, Any]) -> Trainer:
         """Return the last trainer if it has these settings, or else a new one."""
         last, others = self.trainer, dict(settings)
+        if last is None:
+            return Trainer(self.model, **settings)
         order, group, shards = (others.pop(name, None) for name in ("order", "group", "shards"))
         wanted = Settings.checked(**others, outputs=self.model.network.outputs)
-        if last is not None and last.runner.order is order and last.settings == wanted:
+        if last.runner.order is order and last.settings == wanted:
             last.share(group, shards)
             return last
         return Trainer(self.model, **settings)

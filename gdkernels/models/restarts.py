@@ -81,13 +81,14 @@ def _side_by_side(
     trainer, network = Trainer(mlp, **settings), mlp.network
     asked = FitSettings.checked(**{name: run[name] for name in _OF_FIT})
     validation = run["validation"]
-    train, held_out = SharedData(X, Y, run["sample_weight"], validation).of(trainer, asked, 1)
-    binding = train.binding
+    data = SharedData(X, Y, run["sample_weight"], validation)
+    binding = data.place(trainer, asked, 1)
     if not (binding.on_host and binding.backend.threads(binding.device)):
         return None
     copies = [_started(network, number) for number in range(starts)]
     if not all(one.network.join(binding, X) for one in copies):
         return None
+    train, held_out = data.of(trainer, asked, 1)
     share = validation if isinstance(validation, (int, float)) else None
     plans, paces = PlanChoices(single=True), Paces()
 

@@ -14,7 +14,7 @@ from gdkernels.groups import Group, joined
 from gdkernels.groups.agreement import guarded
 from gdkernels.network import BoundNetwork
 from gdkernels.system.progress import RecordCount
-from gdkernels.tabular.epoch_by_epoch import EpochByEpoch
+from gdkernels.tabular.epoch_by_epoch import EpochByEpoch, epoch_of_each
 from gdkernels.tabular.fitting import PreparedRows, diverged, kth
 from gdkernels.training.trainer import Trainer
 
@@ -179,7 +179,7 @@ class _Turns:
     def errors(self, left: Sequence[EpochByEpoch], epoch: int) -> list[float]:
         """Do an epoch of each network, and return their errors."""
         if self.group.size == 1:
-            return [one.epoch(epoch, BoundNetwork.error) for one in left]
+            return epoch_of_each(left, epoch, BoundNetwork.error)
         mine: list[float] = []
         for one in left:
             try:

@@ -1,20 +1,25 @@
-"""A training that goes an epoch at a time, so that rows left out can be looked at in between."""
+"""Trainings that go an epoch at a time, so that rows left out can be looked at in between."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from gdkernels.backend import Job
 from gdkernels.data.records import Records
 from gdkernels.dispatch.binding import Binding
-from gdkernels.errors import DivergenceError
+from gdkernels.errors import BackendError, DivergenceError
 from gdkernels.network import BoundNetwork
 from gdkernels.tabular.fitting import PreparedRows, diverged
+from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.epoch_values import Pace
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["EpochByEpoch"]
+__all__ = ["EpochByEpoch", "epoch_of_each"]
+
+_WORTH = 5e7  # FLOPs of an epoch of all, some milliseconds: others end before threads have begun
 
 Found = TypeVar("Found")
 
@@ -44,11 +49,11 @@ class EpochByEpoch:
 
     def epoch(self, number: int, measure: Callable[[BoundNetwork, Records], Found]) -> Found:
         """Do an epoch of this number, and return what `measure` makes of the network and the rows left out."""
-        runner, network, before = self._trainer.runner, self._trainer.mlp.network, self._trainer.runner.epochs_done
+        runner, network = self._trainer.runner, self._trainer.mlp.network
 
         def run(records: Records, others: Records) -> Found:
             try:
-                if runner.epochs_done == before and not self._ended:
+                if runner.epochs_done < number and not self._ended:
                     self._ended = runner.run(records, Pace()).stop is not None
             except DivergenceError:
                 settings = self._trainer.settings
@@ -56,6 +61,28 @@ class EpochByEpoch:
             return measure(network, others)
 
         return self._there(run)
+
+    @property
+    def threads(self) -> int:
+        """The most that compute where the network does."""
+        network = self._trainer.mlp.network
+        with network.bound(self._parts[0].x) as binding:
+            return max(binding.backend.threads(binding.device), default=1)
+
+    def job(self) -> Job | None:
+        """Return the next epoch as a job for `follow`; None where `epoch` does it alone."""
+        runner, binding = self._trainer.runner, self._trainer.mlp.network.binding
+        if self._placed is None or binding is not self._placed[0].binding or not binding.on_host:
+            return None
+        if self._placed[0].sparse or not isinstance(runner, EpochRunner):
+            return None
+        return runner.job(self._placed[0], Pace(), 1)
+
+    def follow(self, job: Job, found: list[tuple[float, float | None]]) -> None:
+        """Take over what a job has done; if it has diverged, nothing changes, and `epoch` finds out why."""
+        assert self._placed is not None
+        assert isinstance(self._trainer.runner, EpochRunner)
+        self._trainer.runner.follow_job(job, found, self._placed[0])
 
     def _there(self, compute: Callable[[Records, Records], Found]) -> Found:
         def placed(binding: Binding) -> Found:
@@ -67,3 +94,18 @@ class EpochByEpoch:
 
         work = partial(self._trainer.workload, epochs=self._epochs)
         return self._trainer.mlp.network.computing(self._parts[0].x, placed, work)
+
+
+def epoch_of_each(
+    trainings: Sequence[EpochByEpoch], number: int, measure: Callable[[BoundNetwork, Records], Found]
+) -> list[Found]:
+    """Do an epoch of this number of each training, several at a time where each takes one thread."""
+    work = 6.0 * sum(one.multiply_adds for one in trainings)
+    asked = [(one, job) for one in trainings if work > _WORTH and (job := one.job()) is not None]
+    if len(asked) > 1:
+        threads = min(one.threads for one, _ in asked)
+        with suppress(BackendError):  # each goes on where its network does then
+            done = asked[0][1].executable.run_many([job for _, job in asked], threads)
+            for (one, job), found in zip(asked, done, strict=True):
+                one.follow(job, found)
+    return [one.epoch(number, measure) for one in trainings]

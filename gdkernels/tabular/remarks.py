@@ -98,7 +98,13 @@ def _pooled(
 def remarks_after(settings: TabularSettings, test: Evaluation | None) -> list[str]:
     """Return what the figures ask for, and how the model goes on where it has seen nothing."""
     said = []
-    if test is not None and test.tells_nothing:
+    weighted = settings.class_weight == "balanced"
+    if test is not None and weighted:
+        said.append(
+            f"with {keyword('class_weight', 'balanced')}, the probabilities are those of classes of one size: on these "
+            "rows they are too high for rare classes, and so are log loss and Brier score"
+        )
+    if test is not None and (test.tells_no_class if weighted else test.tells_nothing):
         what = "the mean" if test.calibration is None else "the shares of the classes"
         said.append(f"on these rows, {what} would be as good an answer to everything: the model tells nothing of them")
     if settings.split.kind == "time" or settings.outside == "hold":

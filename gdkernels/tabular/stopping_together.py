@@ -24,7 +24,7 @@ from gdkernels.network import BoundNetwork
 from gdkernels.system.progress import RecordCount
 from gdkernels.tabular import defaults
 from gdkernels.tabular.cross_validation import GAIN_OF_EPOCH
-from gdkernels.tabular.epoch_by_epoch import EpochByEpoch
+from gdkernels.tabular.epoch_by_epoch import EpochByEpoch, epoch_of_each
 from gdkernels.tabular.fitting import PreparedRows, kth
 from gdkernels.training.trainer import Trainer
 
@@ -110,7 +110,7 @@ def stopped_together(
         networks = [EpochByEpoch(trainer, parts, epochs) for trainer in trainers]
         best = gained = (math.inf, 1, 1.0)
         for epoch in range(1, epochs + 1):
-            loss, scale = mean.loss([one.epoch(epoch, mean.outputs) for one in networks])
+            loss, scale = mean.loss(epoch_of_each(networks, epoch, mean.outputs))
             bar.update(sum(one.trained for one in networks))
             best = min(best, (loss, epoch, scale))
             if best[0] < gained[0] - GAIN_OF_EPOCH * mean.before:

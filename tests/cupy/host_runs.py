@@ -1,7 +1,7 @@
 """A case bound to the GPU executor on the host, run as it would be on a device."""
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from gdkernels_cupy import CuPyBackend
@@ -11,14 +11,26 @@ from gdkernels.backend import Plan, verification
 from gdkernels.testing.cases import CASES, data_of
 
 
+class HostNamespace:
+    """NumPy's namespace as CuPy's is: it takes a device, and what it makes is there."""
+
+    def __getattr__(self, name):
+        import array_api_compat.numpy as xp
+
+        found = getattr(xp, name)
+        return partial(_made, found) if name in ("full", "zeros", "ones", "asarray") else found
+
+
+def _made(make, *given, device=None, **options):
+    return make(*given, **options).view(Array)
+
+
 class OnHost(CuPyBackend):
     precisions = ("float32",)  # the others are tested below, a few times: they differ in the list, not in here
 
     @cached_property
     def xp(self):
-        import array_api_compat.numpy
-
-        return array_api_compat.numpy
+        return HostNamespace()
 
     def unavailable(self):
         return None

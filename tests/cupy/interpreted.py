@@ -1,5 +1,7 @@
 """Programs run by the interpreter of lists, behind the contract of a backend: what all comparisons then apply to."""
 
+from dataclasses import replace
+
 import numpy as np
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES, OVERWRITING
 from gdkernels_cupy.graphs.interpret import Interpreter
@@ -11,11 +13,12 @@ from gdkernels_numpy import NumPyBackend
 
 from gdkernels.backend import PRECISIONS, Executable, storage_dtype, verification
 from gdkernels.backend.arguments import keys_of_run
+from gdkernels.backend.least_squares.products import SUM_OF_PRODUCTS, Products
 from gdkernels.groups import SerialGroup
 from gdkernels.groups.sharding import Sharding
 from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import scalar_table
-from gdkernels.lowering.task import schedule_prediction, schedule_training
+from gdkernels.lowering.task import schedule_prediction, schedule_products, schedule_training
 
 
 class Interpreted(NumPyBackend):
@@ -42,6 +45,9 @@ class Interpreted(NumPyBackend):
 
     def compile(self, program, plan):
         return _Lists(self, program, plan)
+
+    def compile_products(self, program, plan):
+        return _Products(self, program, plan)
 
 
 class _Lists(Executable):
@@ -92,13 +98,47 @@ class _Lists(Executable):
         x = np.asarray(x, storage_dtype(self.plan.precision))
         task = self._prediction
         interpreter = self._interpreter(task, len(x))
-        interpreter.load(parameters)
+        interpreter.load({name: parameters[name] for name in task.parameters})
         known = {name: float(n) for name, n in task.sizes_with(len(x)).items()}
         interpreter.step({"x": x}, np.arange(len(x)), scalar_table(interpreter.op_list.scalars, known, 1)[0])
         return interpreter.read(interpreter.op_list.output).copy()
 
     def workspace(self, batch_size):
         return batch_size
+
+
+class _Products(Products):
+    """A list that adds up JᵀJ, in tiles as small as a test wants."""
+
+    choices = None
+
+    def __init__(self, backend, program, plan):
+        self._program = replace(program, objective=None, optimizer=None)
+        self._lists, self._plan = _Lists(backend, self._program, plan), plan
+        self._task = schedule_products(self._program, CUDA_FUNCTIONS)
+        self._backend = backend
+
+    def rows(self, dtype):
+        return 16
+
+    def add(self, arrays, x, y, r, total):
+        task, count = self._task, min(self._backend.pieces, len(x))
+        rows = [len(x) // count + (k < len(x) % count) for k in range(count)]
+        op_list = lower(task, task.sizes_with(len(x)), total.dtype.name, rows, ())
+        interpreter = Interpreter(op_list, total.dtype.name)
+        known = {name: float(n) for name, n in task.sizes_with(len(x)).items()}
+        given = {**arrays, SUM_OF_PRODUCTS: total}
+        interpreter.load({n: given[n] for n in task.parameters})
+        sources = {"x": x, "y": y, "sample_weight": r}
+        interpreter.step(sources, np.arange(len(x)), scalar_table(op_list.scalars, known, 1)[0])
+        total[...] = interpreter.store()[SUM_OF_PRODUCTS]
+
+    def predict(self, arrays, x):
+        self._lists.plan = replace(self._plan, precision=x.dtype.name)
+        return self._lists.predict(arrays, x)
+
+    def workspace(self, dtype):
+        return 0
 
 
 def _put(state, arrays):

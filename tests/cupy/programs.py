@@ -13,16 +13,27 @@ from gdkernels_cupy.graphs.interpret import Interpreter
 from gdkernels_cupy.graphs.jobs import fixed_source, group_source, kernel_source
 from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS, kernel_name, preamble
+from record_wise_blocks import BLOCKS
 
+import gdkernels as gd
 from gdkernels.backend import verification
 from gdkernels.backend.arguments import keys_of_run
+from gdkernels.backend.program import Program
+from gdkernels.definition import activations
 from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import scalar_table
-from gdkernels.lowering.task import schedule_prediction, schedule_training
+from gdkernels.lowering.task import schedule_prediction, schedule_products, schedule_training
 from gdkernels.testing.cases import CASES, data_of, numpy_state
 
 # Large enough that every thread of a block has something to add.
 MORE = {"wide norm": replace(CASES["wide"], program=replace(CASES["wide"].program, gradient_norm=True))}
+
+# Networks whose JᵀJ is added up by CUDA graphs: every activation, some side by side, and what has other columns.
+_WAYS = [gd.blocks.Sequential(gd.blocks.Dense(3, name), gd.blocks.Dense(2)) for name in activations.BY_NAME]
+PRODUCTS = {
+    **{f"activations from {k} on": Program(gd.blocks.Mean(*_WAYS[k : k + 3]), 3) for k in range(0, len(_WAYS), 3)},
+    **{name: Program(BLOCKS[name], 3) for name in ("dense", "residual", "embedding", "unused")},
+}
 
 
 def case_of(name):
@@ -56,6 +67,12 @@ def _kernels_and_groups(precision):
             if task is training(name):
                 launches = [launch for launch in grouped(lowered) if isinstance(launch, OperationGroup)]
                 groups |= dict.fromkeys(group_source(jobs_of(one)) for one in launches if len(one.members) > 1)
+    if precision != "bfloat16":
+        for program, rows in product(PRODUCTS.values(), (5, 40)):
+            for task in (schedule_products(program, CUDA_FUNCTIONS), schedule_prediction(program, CUDA_FUNCTIONS)):
+                lowered = lower(task, task.sizes_with(rows), precision, [rows], ())
+                loops = [op.kernel for op in lowered.operations if isinstance(op, ops.LoopPass)]
+                kernels |= {kernel_name(kernel): kernel for kernel in loops}
     return kernels, tuple(groups)
 
 

@@ -17,6 +17,7 @@ from host_runs import OnHost
 
 from gdkernels.backend import Job, Plan, storage_dtype, verification
 from gdkernels.definition.optimizers import SGD, Adam, AdamW
+from gdkernels.errors import BackendError
 from gdkernels.testing.cases import CASES, data_of
 
 MODELS = 3
@@ -26,16 +27,17 @@ CONSTANTS = {SGD: "momentum", Adam: "beta1", AdamW: "weight_decay"}
 class Models:
     """Models of a case, each with its own parameters, orders, rates, seed and numbers of its optimizer."""
 
-    def __init__(self, name, precision="float32", epochs=2, **choices):
+    def __init__(self, name, precision="float32", epochs=2, device="cuda:0", **choices):
+        self.device = device
         self.case, self.precision, self.epochs, self.backend = CASES[name], precision, epochs, OnHost()
         self.data, self.dtype = data_of(self.case), "float64" if precision == "float64" else "float32"
         self.epilogues = tuple(e for e in applicable(precision) if e != "update")
         choices = {"many": True, "kernel": "batches", "epilogues": self.epilogues, **choices}
         choices = {name: value for name, value in choices.items() if value is not None}
-        self.first = self.backend.compile(self.case.program, Plan("cupy", "cuda:0", precision, choices))
+        self.first = self.backend.compile(self.case.program, Plan("cupy", device, precision, choices))
 
     def put(self, a):
-        return self.backend.asarray(np.asarray(a), dtype=self.dtype, device="cuda:0")
+        return self.backend.asarray(np.asarray(a), dtype=self.dtype, device=self.device)
 
     def program(self, k):
         optimizer = self.case.program.optimizer
@@ -134,6 +136,15 @@ def test_models_with_fewer_epochs_leave_and_others_have_batches_of_their_own(hos
         assert models.run([alone]) == [found[k]]
         assert (bits(alone), alone.state.step) == (bits(job), job.state.step)
         assert job.state.step == job.learning_rates.size
+
+
+def test_any_device_can_be_chosen_and_arrays_elsewhere_are_refused(host):
+    models = Models("adam", device="cuda:1")
+    jobs = [models.job(k) for k in range(2)]
+    models.run(jobs)
+    assert {a.device.id for job in jobs for a in job.state.parameters.values()} == {1}
+    with pytest.raises(BackendError, match="an array is on cuda:0, but the work is on cuda:1"):
+        models.run([models.job(0, put=Models("adam").put)])
 
 
 def test_orders_come_a_part_at_a_time_where_they_are_large(host, runs, monkeypatch):

@@ -12,9 +12,10 @@ from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.graphs.epilogue_fusion import applicable
 from gdkernels_cupy.persistent import proof
 from gdkernels_cupy.persistent.launch_device import DeviceProperties
+from host_runs import OnHost
 from persistent_twin import TwinDevice
 
-from benchmarks.gpu import costs, device, first, float32, interleaving, kernels, many_models
+from benchmarks.gpu import costs, device, first, float32, interleaving, kernels, least_squares, many_models
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.cases import GRID, GPUCase
 from benchmarks.gpu.parts import FIRST, PARTS, SHORT, GPUItem
@@ -178,6 +179,15 @@ def test_many_models_are_compared_and_timed(host, made, monkeypatch):
     (said,) = many_models.batches_agree("tf32", models=3, times=1).values()
     assert "from fits alone: {'many': True, 'kernel': 'batches'" in said
     assert many_models._executables(task, "tf32", many_models._WAYS["a batch"], 1)["choices"]["kernel"] == "batches"
+
+
+def test_least_squares_are_compared_and_timed(host):
+    wide = type("Wide", (OnHost,), {"precisions": ("float32", "float64")})()
+    off = least_squares.agree("embedding", "float64", records=40, backend=wide)
+    assert list(off) == ["error", "gradient", "JᵀJ"]
+    found = least_squares.speed("301", records=100, backend=wide)
+    assert found["JᵀJ, compiled: flops a second"] > 0
+    assert found["a system on the host: seconds"] > 0
 
 
 @pytest.mark.slow

@@ -80,6 +80,11 @@ def test_everything_runs_with_the_device_as_the_current_one():
     assert mlp.loss(X, LABELS) > 0
     assert mlp.gradient(X, LABELS)[0].W.shape == (3, 8)
     mlp.set_parameters(mlp.parameters)
+    backend = CurrentDeviceBackend()
+    several = [gd.MLP([3, 8, 3], seed=k, backend=backend) for k in range(2)]
+    rows, how = [[*range(20)], None], {"settings": {"loss": "cross_entropy"}, "sample_weight": np.ones(41)}
+    gd.fit_many(several, X, LABELS, epochs=2, rows=rows, validation=(X, LABELS), patience=1, **how)
+    gd.fit_many(several, X, LABELS, epochs=2, rows=rows, **how)
 
 
 def test_a_device_that_the_backend_does_not_reach_is_refused():

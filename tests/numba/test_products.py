@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+from compared_products import compare_with_definition, drawn
 from record_wise_blocks import BLOCKS
 
 import gdkernels as gd
@@ -13,12 +14,10 @@ from gdkernels.backend.least_squares.products import Products
 from gdkernels.backend.program import Program
 from gdkernels.checking.checked_products import CheckedProducts
 from gdkernels.definition import activations, losses
-from gdkernels.definition.objective import Objective
 from gdkernels.dispatch import registry
 from gdkernels.errors import ScheduleError
 
 NUMBA = registry.get("numba")
-TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 # Of which the engine does not compile the forward pass either, or which it knows the parameters of only by others.
 DECLINED = {"other way round", "computed of parameters", "a number", "bias of a transpose"}
 
@@ -27,42 +26,15 @@ def program_of(*layers, inputs=3):
     return Program(gd.blocks.Sequential(*layers), inputs)
 
 
-def drawn(program, records, loss="sse"):
-    """Return the vector of parameters, the constants, and records whose first column holds codes."""
-    draw = np.random.default_rng(0)
-    arrays = {n: told.drawn(draw) + 0.1 for n, told in program.parameters.items()}
-    x, y = draw.normal(size=(records, program.inputs)), draw.normal(size=(records, program.outputs))
-    x[:, 0] = draw.integers(0, 3, records)
-    if loss in ("cross_entropy", "binary_cross_entropy"):
-        codes = draw.integers(0, max(2, program.outputs), records)
-        y = np.eye(program.outputs)[codes] if program.outputs > 1 else codes[:, None].astype(float)
-    vector = np.concatenate([arrays[n].ravel() for n in program.trained])
-    return vector, {n: a for n, a in arrays.items() if n not in program.trained}, x, np.abs(y.round()) if (
-        loss == "poisson"
-    ) else y  # fmt: skip
-
-
 def compiled(program, loss, dtype="float64", **choices):
     products = NUMBA.compile_products(program, Plan("numba", "cpu", dtype, {"threads": 1, **choices}))
     return NormalEquations(NUMBA, "cpu", program, loss, products)
 
 
 def compare(program, dtype, records, loss="sse", weights=None, **choices):
-    vector, constants, x, y = drawn(program, records, loss)
-    function = Objective.checked(loss, outputs=program.outputs).loss
-    definition, parts = NormalEquations(NUMBA, "cpu", program, function), [(x, y, weights)]
-    expected = definition.at(vector, constants, definition.tiles(parts, "float64"), "float64")
-    fused = compiled(program, function, dtype, **choices)
-    tiles = list(fused.tiles(parts, dtype))
-    found = fused.at(vector, constants, tiles, dtype)
-    assert found.error == pytest.approx(expected.error, rel=TOLERANCE[dtype])
-    for mine, theirs in ((found.gradient, expected.gradient), (np.tril(found.hessian), np.tril(expected.hessian))):
-        assert np.abs(mine - theirs).max() <= TOLERANCE[dtype] * np.abs(theirs).max()
-    kept = found.gradient.copy(), np.tril(found.hessian)
-    assert fused.error(vector, constants, tiles, dtype) == found.error
-    again = fused.at(vector, constants, tiles, dtype)  # now with the predictions that the error was made of
-    np.testing.assert_array_equal(again.gradient, kept[0])
-    np.testing.assert_array_equal(np.tril(again.hessian), kept[1])
+    compare_with_definition(
+        lambda function: compiled(program, function, dtype, **choices), program, dtype, records, loss, weights
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -183,7 +155,7 @@ def test_it_is_compared_with_the_definition_where_somebody_asks(name, caplog):
     loss = losses.BY_NAME["sse"]
     expected = NormalEquations(NUMBA, "cpu", program, loss).at(vector, constants, [(x, y, None)], "float64")
     for products, warned in ((right, False), (Wrong(right), True)):
-        checked = NormalEquations(NUMBA, "cpu", program, loss, CheckedProducts(program, products, "it"))
+        checked = NormalEquations(NUMBA, "cpu", program, loss, CheckedProducts(program, products, NUMBA, "it"))
         with caplog.at_level(logging.WARNING, "gdkernels"):
             found = checked.at(vector, constants, [(x, y, None)], "float64")
         assert ("computes other least squares here than the definition" in caplog.text) is warned

@@ -103,6 +103,12 @@ def test_a_model_that_tells_nothing_is_called_so(table, draw):
     assert any("the mean would be as good an answer" in remark for remark in remarks)
 
 
+def test_weighted_classes_are_not_judged_by_their_probabilities(table):
+    remarks = gd.TabularPredictor("rare", ignore="y", class_weight="balanced", **QUICK).fit(table).result_.remarks
+    assert any("the probabilities are those of classes of one size" in remark for remark in remarks)
+    assert not any("as good an answer" in remark for remark in remarks)
+
+
 def test_few_whole_numbers_are_classes_with_a_word(table):
     counts = {**table, "y": [k % 5 for k in range(N)]}
     predictor = gd.TabularPredictor("y", **QUICK | {"epochs": 1})

@@ -5,7 +5,8 @@ import pytest
 
 import gdkernels as gd
 from gdkernels import Adam
-from gdkernels.tabular import defaults
+from gdkernels.tabular import defaults, epoch_by_epoch
+from gdkernels.tabular.cross_validation import cross_validated
 from gdkernels.tabular.encoding import encoding_of
 from gdkernels.tabular.fitting import PreparedRows, fit, kth
 from gdkernels.tabular.stopping_together import stopped_together
@@ -92,3 +93,23 @@ def test_the_networks_that_are_kept_learn_from_all_rows_that_are_not_for_the_tes
     assert "chosen" in result.as_text()
     alone = gd.TabularPredictor("y", epochs=3, progress=False, backend="numpy", validation=0.2, average=2).fit(table)
     assert alone.result_.stopping is None
+
+
+@pytest.mark.parametrize("rate", [1e-2, 1e30], ids=["finite", "diverging"])
+def test_networks_at_a_time_are_what_they_are_one_by_one(monkeypatch, rate):
+    network = NETWORK | {"backend": "numba", "precision": "float32", "threads": None}
+    settings = SETTINGS | {"optimizer": Adam(rate)}
+    parts = PreparedRows(X[LEARN], Y[LEARN]), PreparedRows(X[REST], Y[REST])
+    draws = [parts, (PreparedRows(X[:50], Y[:50]), PreparedRows(X[50:], Y[50:]))]
+    found = []
+    for worth in (0.0, np.inf):
+        monkeypatch.setattr(epoch_by_epoch, "_WORTH", worth)
+        try:
+            together = stopped_together(network, parts, settings=settings, epochs=5, patience=5)
+            found.append(
+                (together, cross_validated(network, draws, settings=settings, search=True, epochs=5, patience=5))
+            )
+        except gd.DivergenceError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
+    assert isinstance(found[0], str) == (rate > 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from gdkernels_cupy.batches.kernels import models_text
 from gdkernels_cupy.batches.layout import BatchLayout, layout_of
 from gdkernels_cupy.batches.session import BatchSession, product_key
 from gdkernels_cupy.cuda.device import describe, device
+from gdkernels_cupy.cuda.errors import DeviceMemoryError
 from gdkernels_cupy.graphs.operations import MatrixProduct
 from gdkernels_cupy.graphs.probe import trusted_epilogues
 from gdkernels_cupy.graphs.products import UnsupportedProductError
@@ -98,7 +100,11 @@ class BatchCode:
         if session is None or not models <= session.models <= max(models, 4 * models // 3):
             session = None  # its memory is for the new one
             kept.make_room(models * self.layout(batch, rest).apart)
-            session = self._made(batch, rest, models)
+            with suppress(DeviceMemoryError):  # free memory may be in pieces
+                session = self._made(batch, rest, models)
+            if session is None:
+                kept.release()
+                session = self._made(batch, rest, models)
         kept.keep(self, (batch, rest), session)
         return session
 

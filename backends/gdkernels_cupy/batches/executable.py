@@ -90,9 +90,11 @@ class BatchedExecutable(Executable):
         for own, job in jobs:
             given = job.x, job.y, job.orders, job.batch_size, job.learning_rates, job.sample_weight
             check_epochs(own.program, job.state.parameters, *given)
+        import cupy
+
         began, done = perf_counter(), 0
-        models = [ModelOfBatch(own.program, job, self._number, self.code.dtype) for own, job in jobs]
-        with device(self._number).lock:
+        with device(self._number).lock, cupy.cuda.Device(self._number):
+            models = [ModelOfBatch(own.program, job, self._number, self.code.dtype) for own, job in jobs]
             while left := [model for model in models if model.epochs > done]:
                 count = 1 if self.program.draws else min(model.epochs for model in left) - done
                 self._do(left, slice(done, done + count))

@@ -8,14 +8,14 @@ from weakref import WeakKeyDictionary
 from gdkernels_cupy.batches.session import BatchSession
 from gdkernels_cupy.cuda.device import device, free_bytes
 
-__all__ = ["KeptSessions", "kept_sessions"]
+__all__ = ["BatchSessions", "kept_sessions"]
 
 _OF_OWNER = 4  # of a structure: for several batch sizes, or numbers of records
 
 Key = tuple[int, int]  # the records of a batch, and of the last one of an epoch
 
 
-class KeptSessions:
+class BatchSessions:
     """Sessions by their owner and their sizes; an owner's go with it."""
 
     def __init__(self, number: int) -> None:
@@ -55,6 +55,6 @@ class KeptSessions:
 
 
 @cache
-def kept_sessions(number: int) -> KeptSessions:
+def kept_sessions(number: int) -> BatchSessions:
     """Return those of a GPU."""
-    return KeptSessions(number)
+    return BatchSessions(number)

@@ -85,7 +85,7 @@ class BatchSession:
         self, device: CudaDevice, layout: BatchLayout, precision: str, models: int, algorithms: dict[str, str]
     ) -> None:
         self._device, self.layout, self.models = device, layout, models
-        self._precision, self._algorithms = precision, algorithms
+        self._precision, self._algorithms, self._here = precision, algorithms, describe(device.number)
         self._memory = device.allocate(layout.apart * models)
         self._module = device.kernels(models_text(layout.lists))
         self._calls = {step.rows: self._bound(step) for step in layout.steps}
@@ -118,7 +118,7 @@ class BatchSession:
     def _product(self, product: MatrixProduct, at: SessionAddresses) -> Callable[[], None]:
         key, device = product_key(product), self._device
         handle, workspace, stream = device.handle, device.workspace.address, device.stream
-        kept_as = json.dumps([describe(device.number), self._precision, key])
+        kept_as = json.dumps([self._here, self._precision, key])
         planned = known = self._algorithms.get(key)
         if known is None and isinstance(before := kept("algorithms", kept_as), str):
             known = before
@@ -132,7 +132,7 @@ class BatchSession:
             raise UnsupportedProductError(product, key)
         assert matmul.algorithm is not None
         found = self._algorithms[key] = matmul.algorithm.hex()
-        if planned not in (None, found):
+        if found != asked.algorithm.hex() or planned not in (None, found):
             _log.warning(
                 "the algorithm for the product %s is none for %d models on cuda:%d: bits may differ",
                 key, self.models, device.number,

@@ -93,6 +93,8 @@ def calls_of(
         return [_copy_columns(operation, at)]
     if isinstance(operation, ops.TableLookUp):
         return [_look_up(operation, at)]
+    if isinstance(operation, ops.RowOuter):
+        return [_outer(operation, at)]
     if isinstance(operation, ops.SumByCode):
         return [_sum_by_code(operation, at)]
     if isinstance(operation, ops.LoopPass):
@@ -129,8 +131,7 @@ def _total(op: ops.Total, at: DeviceAddresses) -> Arguments:
 
 
 def _record(op: ops.RecordNumbers, batch: int, at: DeviceAddresses) -> Arguments:
-    first, *rest = op.numbers
-    second = rest[0] if rest else first
+    first, second = (*op.numbers, 0, 0)[:2]  # the first number of a step is zero
     numbers = _p(at.number(first)), _p(at.number(second))
     return _i(len(op.numbers)), *numbers, _p(at.sums_at), _p(at.control), _l(batch)
 
@@ -242,6 +243,14 @@ def _look_up(op: ops.TableLookUp, at: DeviceAddresses) -> KernelCall:
     to = _p(at.of(target) + op.first * BYTES[target.storage]), _l(target.pitch)
     arguments = (*sizes, *codes, *_matrix(table, at), *to)
     return KernelCall(f"look_up_{table.storage}_{target.storage}", shape, arguments)
+
+
+def _outer(op: ops.RowOuter, at: DeviceAddresses) -> KernelCall:
+    left, right, target = op.left, op.right, op.target
+    shape = launch_shape_of(left.rows, left.columns * right.columns, row_wise=False)
+    sizes = _i(left.rows), _i(left.columns), _i(right.columns)
+    to = _p(at.of(target) + op.first * BYTES[target.storage]), _l(target.pitch)
+    return KernelCall(f"row_outer_{target.storage}", shape, (*sizes, *_matrix(left, at), *_matrix(right, at), *to))
 
 
 def _sum_by_code(op: ops.SumByCode, at: DeviceAddresses) -> KernelCall:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,14 +16,13 @@ from gdkernels.lowering.scalars import known_of_steps
 from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
 from gdkernels.randomness import KeyedOrder
 from gdkernels_cupy.cuda.device import check_device, describe, device, free_bytes
-from gdkernels_cupy.cuda.errors import DeviceMemoryError, as_backend_errors
 from gdkernels_cupy.cuda.keyed_order import ready_order
 from gdkernels_cupy.cuda.pinned import is_on_host
+from gdkernels_cupy.graphs.kept_sessions import KeptSessions, table_of
 from gdkernels_cupy.graphs.keyed_rows import with_keys
 from gdkernels_cupy.graphs.memory_plan import bytes_of, shares
-from gdkernels_cupy.graphs.products import UnsupportedProductError
 from gdkernels_cupy.graphs.session import GraphSession
-from gdkernels_cupy.graphs.session_maker import SessionKey, SessionMaker, TrainingRun
+from gdkernels_cupy.graphs.session_maker import SessionKey, TrainingRun
 from gdkernels_cupy.graphs.session_memory import DeviceArray
 from gdkernels_cupy.graphs.shared_steps import SharedSteps
 from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
@@ -32,8 +30,6 @@ from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 __all__ = ["CudaGraphExecutable"]
 
 _PREDICTED_ROWS = 1 << 16  # at a time
-_ATTEMPTS = 5  # if memory that the plan took for free is not available
-_KEPT = 3  # numbers of rows whose memory is kept, such as those of the validation and the test records
 
 
 @dataclass(frozen=True)
@@ -42,20 +38,19 @@ class MadeGraphs:
 
     Attributes
     ----------
-    sessions
-        Those of the sizes used last.
+    kept
+        The sessions of the sizes used last.
     """
 
     training: ScheduledTask | None
     prediction: ScheduledTask
-    maker: SessionMaker
-    sessions: dict[SessionKey, GraphSession]
+    kept: KeptSessions
 
     @classmethod
     def of(cls, program: Program, plan: Plan, number: int, ranks: SharedSteps | None) -> MadeGraphs:
         """Return those of a program, with nothing made yet for sizes."""
         training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
-        return cls(training, schedule_prediction(program, CUDA_FUNCTIONS), SessionMaker(plan, number, ranks), {})
+        return cls(training, schedule_prediction(program, CUDA_FUNCTIONS), KeptSessions(plan, number, ranks))
 
 
 class CudaGraphExecutable(Executable):
@@ -86,7 +81,8 @@ class CudaGraphExecutable(Executable):
         self._made = made or MadeGraphs.of(program, plan, number, ranks)
         self._training, self._prediction = self._made.training, self._made.prediction
         self._dtype = np.dtype(storage_dtype(plan.precision))
-        self._maker, self._sessions = self._made.maker, self._made.sessions
+        self._kept = self._made.kept
+        self._maker, self._sessions = self._kept.maker, self._kept.sessions
         self._wished = plan
         self._widths: tuple[int, ...] | None = None
 
@@ -132,40 +128,20 @@ class CudaGraphExecutable(Executable):
             known = known_of_steps(learning_rates, done=state.step, records=len(order), batch=batch, numbers=numbers)
 
             def table(session: GraphSession) -> npt.NDArray[np.float64]:
-                return self._table(session, known)
+                return table_of(session, known)
 
             def timed(session: GraphSession) -> float:
                 return session.seconds(named, sources, order, table(session))
 
             shape = SessionKey(self._training, widths, batch, streamed)
             training = TrainingRun(len(order), steps, timed)
-            total, norms = self._retrying(
+            total, norms = self._kept.retrying(
                 shape,
                 lambda: (session := self._trained_by(shape, training)).run(named, sources, order, table(session)),
             )
             state.parameters, state.slots = parameters, slots
         state.step += steps
         return total, norms / steps if self._program.gradient_norm else None
-
-    def _retrying(self, shape: SessionKey, run: Callable[[], tuple[float, float]]) -> tuple[float, float]:
-        """Return what a run returns; where memory is short, make room and try again.
-
-        A run that fails has changed nothing: parameters are put back at its end.
-        """
-        for left in reversed(range(_ATTEMPTS)):
-            try:
-                with as_backend_errors(self.plan.device):
-                    return run()
-            except DeviceMemoryError as error:
-                if not left:
-                    raise
-                said = str(error)
-            # Not before: the error's traceback holds the memory that is to be freed.
-            self._sessions.clear()
-            device(self._number).release()
-            if not self._maker.split_further(shape, said):
-                raise DeviceMemoryError(said)
-        raise AssertionError("the last attempt raises")
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         import cupy
@@ -177,8 +153,8 @@ class CudaGraphExecutable(Executable):
             output = cupy.empty((x.shape[0], self._program.outputs), self._dtype)
             if x.shape[0]:
                 rows = self._rows_at_a_time(widths, x.shape[0])
-                session = self._predicted_by(SessionKey(self._prediction, widths, rows))
-                table = self._table(session, {"B": float(rows)})
+                session = self._kept.predicted_by(SessionKey(self._prediction, widths, rows))
+                table = table_of(session, {"B": float(rows)})
                 plain = {name: self._contiguous(a) for name, a in parameters.items()}
                 session.predict(
                     arrays_by_name(plain), DeviceArray(x.data.ptr, x.shape[0]), self._program.inputs, output, table
@@ -197,6 +173,11 @@ class CudaGraphExecutable(Executable):
             rows //= 2
         return rows
 
+    @property
+    def algorithms(self) -> dict[str, str]:
+        """The algorithms of cublasLt's for each product so far, by what they were chosen for."""
+        return self._maker.algorithms
+
     def workspace(self, batch_size: int) -> int:
         if self._widths is None or self._training is None:
             return 0  # not known before the first run
@@ -206,30 +187,12 @@ class CudaGraphExecutable(Executable):
 
     # ---- sizes
 
-    def _predicted_by(self, shape: SessionKey) -> GraphSession:
-        """Return what runs predictions of a shape."""
-        if shape not in self._sessions:
-            for old in [s for s in self._sessions if s.task is shape.task][: 1 - _KEPT]:
-                del self._sessions[old]
-            self._sessions[shape] = self._maker.for_prediction(shape)
-        return self._sessions[shape]
-
     def _trained_by(self, shape: SessionKey, training: TrainingRun) -> GraphSession:
-        """Return what runs steps of a shape, with a last batch as small as this run's."""
-        rest, session = training.records % shape.batch, self._sessions.get(shape)
-        try:
-            with device(self._number).working():
-                there = session is not None and (not rest or session.add(self._maker.rest(rest, session.pieces)))
-        except UnsupportedProductError:  # an epilogue that this last batch cannot have: then no batch has it
-            there = False
-        if not there:
-            del session
-            for old in [s for s in self._sessions if s.task is shape.task]:
-                del self._sessions[old]
-            self._sessions[shape] = self._maker.for_training(shape, training)
+        """Return what runs steps of a shape."""
+        session = self._kept.trained_by(shape, training)
         self._widths = shape.widths
-        self._note(self._sessions[shape])
-        return self._sessions[shape]
+        self._note(session)
+        return session
 
     def _note(self, session: GraphSession) -> None:
         """Let the plan say what runs."""
@@ -245,14 +208,6 @@ class CudaGraphExecutable(Executable):
         """Return what JSON can hold, and what the results of the last run depend on."""
         session = next(s for key, s in reversed(self._sessions.items()) if key.task is self._training)
         return ["graphs", describe(self._number), session.identity()]
-
-    @staticmethod
-    def _table(session: GraphSession, known: Mapping[str, Any]) -> npt.NDArray[np.float64]:
-        """Return zero, one, and the numbers that the host knows, for each step."""
-        sizes = {name: float(n) for name, n in session.task.sizes.items()}
-        steps = max(np.size(v) for v in known.values())
-        found = session.scalars.values({**sizes, **known}, steps)
-        return np.concatenate([np.broadcast_to([0.0, 1.0], (steps, 2)), found], axis=1)
 
     # ---- arrays
 

@@ -86,6 +86,18 @@ __device__ inline void look_up_job(const Place& at, int rows, int columns, const
     }
 }
 
+// For each row, the products of its numbers in two matrices, side by side.
+template <class T>
+__device__ inline void row_outer_job(const Place& at, int rows, int left_columns, int columns, const T* left,
+                                     long long left_pitch, const T* right, long long right_pitch, T* to,
+                                     long long pitch) {
+    const int thread = at.block_y * at.threads_x + at.x, threads = at.blocks_y * at.threads_x;
+    const int count = left_columns * columns;
+    for (int r = at.block_x * at.threads_y + at.y; r < rows; r += at.blocks_x * at.threads_y)
+        for (int c = thread; c < count; c += threads)
+            to[r * pitch + c] = left[r * left_pitch + c / columns] * right[r * right_pitch + c % columns];
+}
+
 // Each row is added to that of the target whose number stands there: by the threads of the first row with that number,
 // in the order of the rows, so that the bits are always the same.
 template <class T>

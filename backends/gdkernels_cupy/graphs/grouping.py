@@ -32,7 +32,7 @@ class RecordedTotal:
 
 
 _ALONE = (
-    *(ops.MatrixProduct, ops.GatherRows, ops.ColumnCopy, ops.TableLookUp, ops.SumByCode),
+    *(ops.MatrixProduct, ops.GatherRows, ops.ColumnCopy, ops.TableLookUp, ops.RowOuter, ops.SumByCode),
     *(ops.AddSpan, ops.KeepNumber, ops.ExchangeSpans, ops.GatherSpans),
 )
 

@@ -54,6 +54,7 @@ class Interpreter:
             ops.GatherRows: self._gather,
             ops.ColumnCopy: self._copy_columns,
             ops.TableLookUp: self._look_up,
+            ops.RowOuter: self._outer,
             ops.SumByCode: self._sum_by_code,
             ops.MatrixProduct: self.multiply,
             ops.LoopPass: self._loop,
@@ -126,7 +127,7 @@ class Interpreter:
 
     def _gather(self, op: ops.GatherRows) -> None:
         rows = self._arrays[op.source][self._order[op.first : op.first + op.rows]]
-        self.write(op.target, rows if op.target.rows == op.rows and op.target.columns == op.columns else rows[None, :])
+        self.write(op.target, rows.reshape(op.target.rows, op.target.columns))  # of a single column, a vector
         if op.border:
             border = np.zeros(op.target.pitch - op.columns, np.float32)
             border[: ops.TERMS] = 1.0
@@ -143,6 +144,11 @@ class Interpreter:
         rows = self.read(op.table)[self._codes(op.codes, op.column, op.table.rows)]
         place = self.bits(op.target)[:, op.first : op.first + op.table.columns]
         place[...] = to_bfloat16(rows) if op.target.storage == "bfloat16" else rows
+
+    def _outer(self, op: ops.RowOuter) -> None:
+        left, right = self.read(op.left), self.read(op.right)
+        products = (left[:, :, None] * right[:, None, :]).reshape(len(left), -1)
+        self.bits(op.target)[:, op.first : op.first + products.shape[1]] = products
 
     def _sum_by_code(self, op: ops.SumByCode) -> None:
         values = self.read(op.values)[:, op.first : op.first + op.target.columns]

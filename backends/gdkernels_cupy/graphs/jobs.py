@@ -100,6 +100,11 @@ def _fixed() -> dict[str, KernelJob]:
                 f"int rows, int columns, const {cuda[storage]}* codes, long long codes_pitch, int last, "
                 f"const {cuda[storage]}* values, long long values_pitch, {cuda[storage]}* to, long long pitch",
             ),
+            _job(
+                f"row_outer_{storage}", "row_outer_job",
+                f"int rows, int left_columns, int columns, const {cuda[storage]}* left, long long left_pitch, "
+                f"const {cuda[storage]}* right, long long right_pitch, {cuda[storage]}* to, long long pitch",
+            ),
         ]  # fmt: skip
     for real, storage in (("float64", "float64"), ("float32", "float32"), ("float32", "bfloat16")):
         types, to = f"<{cuda[real]}, {cuda[storage]}>", cuda[storage]

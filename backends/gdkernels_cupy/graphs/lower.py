@@ -101,6 +101,13 @@ class _Lowering:
         bordered = self.fused.bordered
         self.values = ValueStore(sizes, task.batch, self.real, self.operand_storage, multiplied, in_full, bordered)
         self.parameters = {name: self.values.parameter(name, node) for name, node in task.parameters.items()}
+        # Sums of products are added to what is there as they are made: such an update is the product alone.
+        self.added = {
+            n.id: name
+            for name in task.schedule.symmetric
+            for n in task.schedule.updates[-1][name].reads
+            if n.op != "input"
+        }
         self.copies: dict[str, DeviceBuffer] = {}
         self.borders: dict[str, ops.BiasRows] = {}
 
@@ -230,8 +237,10 @@ class _Lowering:
                 self._copy(step, at)
             elif isinstance(step, LookUp):
                 self._look_up(step, at)
-            elif isinstance(step, (EntryProduct, Outer)):
-                raise AssertionError("this engine is given whole rows, and no products of them")
+            elif isinstance(step, Outer):
+                self._outer(step, at)
+            elif isinstance(step, EntryProduct):
+                raise AssertionError("this engine is given whole rows")
             elif step.node.id in self.fused.updates:
                 # Weights may move only after the last product that needs them as they were.
                 name = self.fused.updates[step.node.id].name
@@ -259,6 +268,11 @@ class _Lowering:
         codes, table = at.full[step.source.id], self.parameters[step.table.attribute]
         for target in self.values.store(step.node, at):
             self.operations.append(ops.TableLookUp(codes, step.column, table, target, step.to))
+
+    def _outer(self, step: Outer, at: MicroBatch) -> None:
+        left, right = at.full[step.left.id], at.full[step.right.id]
+        for target in self.values.store(step.node, at):
+            self.operations.append(ops.RowOuter(left, right, target, step.to))
 
     def _sum_rows(self, sums: RowSums, at: MicroBatch) -> None:
         step = next(s for s in self.schedule.tile if isinstance(s, LookUp) and s.codes is sums.codes)
@@ -353,7 +367,8 @@ class _Lowering:
     # ---- sums over the batch
 
     def _accumulate(self, step: Accumulation, at: MicroBatch) -> None:
-        target = self.values.gradient(step.node)
+        name = self.added.get(step.node.id)
+        target = self.values.gradient(step.node) if name is None else self.parameters[name]
         if step.left is None:
             self._sum_columns(step, target, at)
             return
@@ -363,7 +378,7 @@ class _Lowering:
                 self.values.operand(step.right, at),
                 target,
                 transpose_left=True,
-                beta=1.0 if at.adds else 0.0,
+                beta=1.0 if at.adds or name is not None else 0.0,
                 epilogue=self._sums(step),
             )
         )
@@ -412,7 +427,7 @@ class _Lowering:
                 places = tuple(self.numbers[n.id] for n in numbers.reads)
                 self._add_loop(numbers, 1, 1, places, tuple(self.numbers[n.id] for n in numbers.outputs), nowhere)
             for name, loop in loops.items():
-                if id(loop) not in self.fused.skipped:
+                if id(loop) not in self.fused.skipped and name not in self.schedule.symmetric:
                     self._update_loop(name, loop, nowhere)
 
     def _update_loop(self, name: str, loop: Loop, at: MicroBatch) -> None:

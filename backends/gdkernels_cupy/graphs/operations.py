@@ -33,6 +33,7 @@ __all__ = [
     "OperationList",
     "ProductEpilogue",
     "RecordNumbers",
+    "RowOuter",
     "Span",
     "SumByCode",
     "TableLookUp",
@@ -169,6 +170,25 @@ class TableLookUp:
 
     def access(self) -> MemoryAccess:
         return MemoryAccess((self.codes.name, self.table.name), ((self.target.name, self.target.bytes),))
+
+
+@dataclass(frozen=True)
+class RowOuter:
+    """For each row, the products of all numbers of `left` with all of `right` become columns of the target.
+
+    Attributes
+    ----------
+    first
+        The column of the target that the first one becomes.
+    """
+
+    left: DeviceBuffer
+    right: DeviceBuffer
+    target: DeviceBuffer
+    first: int
+
+    def access(self) -> MemoryAccess:
+        return MemoryAccess((self.left.name, self.right.name), ((self.target.name, self.target.bytes),))
 
 
 @dataclass(frozen=True)
@@ -461,6 +481,7 @@ Operation = (
     | GatherRows
     | ColumnCopy
     | TableLookUp
+    | RowOuter
     | SumByCode
     | MatrixProduct
     | LoopPass

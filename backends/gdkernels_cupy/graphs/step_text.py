@@ -19,6 +19,7 @@ _WORDS: dict[type, str] = {
     ops.GatherRows: "gather",
     ops.ColumnCopy: "copy columns",
     ops.TableLookUp: "look up rows",
+    ops.RowOuter: "outer of rows",
     ops.SumByCode: "sum by code",
     ops.MatrixProduct: "product",
     ops.LoopPass: "loop",

@@ -143,40 +143,43 @@ def variants(
         found = False
         for spilled_gradients, warps in product(spilled, shapes):
             how = {"spilled_gradients": spilled_gradients, "recomputes": recomputes}
+            most = wished.get("at_once", 1 if spilled_gradients else form.at_once[warps])
+
+            def made(at_once: int, reloads: bool, warps: int = warps, how: dict[str, Any] = how) -> Source:
+                return make(replace(form, at_once={warps: at_once}), warps, reloads=reloads, **how)
+
             try:
-                for source in _of_few_registers(form, warps, wished, make, how):
-                    yield source
-                    found = True
+                much = made(most, False)
             except ScheduleError as error:
                 reasons[warps] = str(error)
+                continue
+            for at_once, reloads in _ways(much, wished, how, form):
+                try:
+                    yield much if (at_once, reloads) == (most, False) else made(at_once, reloads)
+                    found = True
+                except ScheduleError as error:  # reloading may take more of the chip
+                    reasons[warps] = str(error)
         if found:
             return
     raise ScheduleError("; ".join(reasons.values()))
 
 
-def _of_few_registers(
-    form: OperandFormat, warps: int, wished: Mapping[str, Any], make: Callable[..., Source], how: Mapping[str, Any]
-) -> Iterator[Source]:
-    """Yield a variant with much in registers, and those with less: they compute the same, to the bit."""
+def _ways(
+    source: Variant, wished: Mapping[str, Any], how: Mapping[str, Any], form: OperandFormat
+) -> list[tuple[int, bool]]:
+    """Return steps that are unrolled, and whether left operands are reloaded, in the order of trying.
 
-    def made(at_once: int, *, reloads: bool) -> Source:
-        return make(replace(form, at_once={warps: at_once}), warps, reloads=reloads, **how)
-
-    usual = wished.get("at_once", 1 if how["spilled_gradients"] else form.at_once[warps])
+    They compute the same, to the bit. `source` is what none is reloaded in, with as many steps as may be.
+    """
+    most, few = source.at_once, wished.get("at_once", 1)
+    step = source.step
     if PLAN_RELOADS in wished:
-        yield made(usual, reloads=wished[PLAN_RELOADS])
-        return
-    much = made(usual, reloads=False)
-    step = much.step
-    if step is None or step.reloads:  # nothing can be reloaded, or all is
-        yield much
-    elif how["recomputes"] or step.is_crowded:
-        yield made(usual, reloads=True)
-        yield much
-    else:
-        yield much
-        yield made(wished.get("at_once", 1), reloads=True)
-    yield made(wished.get("at_once", 1), reloads=False)
+        return [(most, wished[PLAN_RELOADS])]
+    if step is None or form.in_parts:  # nothing can be reloaded, or all is
+        return [(most, False), (few, False)]
+    if how["recomputes"] or step.is_crowded:
+        return [(most, True), (most, False), (few, False)]
+    return [(most, False), (few, True), (few, False)]
 
 
 def _values(wished: Mapping[str, Any], name: str, usual: Iterable[int]) -> Iterable[int]:

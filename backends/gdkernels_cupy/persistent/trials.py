@@ -27,6 +27,9 @@ class Variant(CompiledText, Protocol):
     """A source among others for the same work."""
 
     @property
+    def at_once(self) -> int: ...
+
+    @property
     def spilled_gradients(self) -> int: ...
 
     @property

@@ -210,18 +210,18 @@ class _Rows:
                 products = there.reshape(self.records, a.shape[1], d.shape[1])  # a view
                 np.multiply(a[:, :, None], d[:, None, :], out=products)
 
-    def beside(self, last: Array) -> Array:
-        """Return them, and a column more, as `TracedProducts` has columns: NumPy's arrays, in float64."""
-        own: dict[int, Array] = {}
-        others: list[Array] = []
+    def beside(self, last: Any, *, xp: Any) -> Any:
+        """Return them, and a column more, as `TracedProducts` has columns: arrays of the namespace."""
+        own: dict[int, Any] = {}
+        others: list[Any] = []
         for columns, factors in zip(self.jacobian.columns, self.factors, strict=True):
-            part = _joined(factors, self.records, np)
-            part = np.broadcast_to(part, (self.records, part.shape[1]))
+            part = _joined(factors, self.records, xp)
+            part = xp.broadcast_to(part, (self.records, part.shape[1]))
             if columns.place is None:
                 others.append(part)
             else:
                 own[columns.place.start] = part
-        return np.concatenate([*(own[start] for start in sorted(own)), *others, last[:, None]], axis=1)
+        return xp.concat([*(own[start] for start in sorted(own)), *others, xp.expand_dims(last, axis=1)], axis=1)
 
     def joined(self, ways_back: list[Any], *, xp: Any) -> Any:
         """Return them as an array [records, parameters] of the namespace."""

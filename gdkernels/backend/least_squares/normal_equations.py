@@ -56,7 +56,6 @@ class Tiles:
         return max(64, self.bytes // (itemsize * max(1, parameters)), min(2 * parameters, _ENOUGH))
 
 
-_AT_ONCE = 8192  # records that are given to compiled code, which adds them up in their own precision
 _ENOUGH = 2048  # records, beyond which a product gets no faster
 
 # On the host, of the cache of a core; elsewhere, of memory.
@@ -95,10 +94,10 @@ class NormalEquations:
         self._jacobian, self._products = jacobian_of(program), products
         self._loss = output_loss(loss, program.outputs)
         self._tiles = HOST if device == "cpu" else DEVICE
-        self._room: dict[str, tuple[Array, ...]] = {}
+        self._room: dict[str, tuple[Any, ...]] = {}
         self._predicted: _Predicted | None = None
         self._point: tuple[str, Array, dict[str, Array]] | None = None
-        self._cotangents: dict[tuple[int, int], Array] = {}
+        self._cotangents: dict[tuple[int, int, str], Any] = {}
         factor = self._loss.factor
         # What takes a slope apart into those of the residuals, if the same does for all records.
         self._apart = None if factor is None or np.linalg.matrix_rank(factor) < len(factor) else np.linalg.inv(factor)
@@ -115,11 +114,9 @@ class NormalEquations:
 
     def named(self, vector: Vector, dtype: str) -> dict[str, Any]:
         """Return the parts of a vector by the names of the parameters, as arrays of the backend."""
-        shapes, wide = self._program.shapes, vector.astype(dtype)
-        return {
-            name: self._backend.asarray(wide[place].reshape(shapes[name]), dtype=dtype, device=self._device)
-            for name, place in self._jacobian.slices.items()
-        }
+        xp, whole = self._backend.xp, self._backend.asarray(vector.astype(dtype), dtype=dtype, device=self._device)
+        shapes = self._program.shapes
+        return {name: xp.reshape(whole[place], shapes[name]) for name, place in self._jacobian.slices.items()}
 
     def error(self, vector: Vector, constants: Mapping[str, Any], tiles: Iterable[Part], dtype: str) -> float:
         """Return E at a point, of records as `tiles` puts them."""
@@ -165,7 +162,8 @@ class NormalEquations:
         ways_back = self._jacobian.ways_back(arrays, self._backend.to_numpy, xp=self._backend.xp)
         if self._products is not None:
             traced = traced_products(self._program)
-            return CompiledSums(self._products, traced, self._jacobian, arrays, ways_back, self.room(dtype))
+            place = self._backend, self._device
+            return CompiledSums(self._products, traced, self._jacobian, arrays, ways_back, self.room(dtype), place)
         if all(isinstance(a, np.ndarray) for a in arrays.values()):
             return HostSums(self._jacobian, arrays, ways_back, self.room(dtype))
         return DeviceSums(self._jacobian, arrays, ways_back, self._backend, self._device, dtype)
@@ -197,9 +195,11 @@ class NormalEquations:
         """Return what weights the outputs of each record alike; compiled code has it in memory that is kept."""
         if self._products is None:
             return self._repeated(shares, like)
-        key = k, len(like)
+        key = k, len(like), str(like.dtype)
         if key not in self._cotangents:
-            self._cotangents[key] = np.ascontiguousarray(self._repeated(shares, like))
+            repeated = self._repeated(shares, like)
+            # Compiled code of the host knows it by its address.
+            self._cotangents[key] = np.ascontiguousarray(repeated) if isinstance(repeated, np.ndarray) else repeated
         return self._cotangents[key]
 
     def _repeated(self, shares: Array, like: Any) -> Any:
@@ -216,7 +216,7 @@ class NormalEquations:
         return float(xp.sum(xp.astype(value, xp.float64) if "float64" in self._backend.precisions else value))
 
     def _arrays(self, vector: Vector, constants: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-        if self._products is not None:
+        if self._products is not None and self._device == "cpu":
             return self._in_place(vector, constants, dtype)
         fixed = {n: self._backend.asarray(a, dtype=dtype, device=self._device) for n, a in constants.items()}
         return {**self.named(vector, dtype), **fixed}
@@ -245,8 +245,7 @@ class NormalEquations:
     def rows(self, dtype: str) -> int:
         """Return the most records of a tile."""
         if self._products is not None:  # which makes tiles of its own
-            own = self._products.rows(dtype)
-            return max(1, _AT_ONCE // own) * own
+            return self._products.rows(dtype)
         return self._tiles.rows(self.parameters, np.dtype(dtype).itemsize)
 
     def _cast(self, a: Any, dtype: str) -> Any:
@@ -254,12 +253,13 @@ class NormalEquations:
             return a
         return self._backend.asarray(a, dtype=dtype, device=self._device)
 
-    def room(self, dtype: str) -> tuple[Array, ...]:
+    def room(self, dtype: str) -> tuple[Any, ...]:
         """Return memory that is kept for the sums of a precision."""
         if dtype not in self._room:
             self._room.clear()
             if self._products is not None:
-                self._room[dtype] = CompiledSums.room(traced_products(self._program).width, dtype)
+                width, place = traced_products(self._program).width, (self._backend, self._device)
+                self._room[dtype] = CompiledSums.room(width, dtype, place)
             else:
                 self._room[dtype] = HostSums.room(self.parameters, self.rows(dtype), dtype)
         return self._room[dtype]
@@ -272,9 +272,9 @@ class NormalEquations:
         return 8 * self.rows("float64") * self.parameters
 
     @property
-    def compiled(self) -> bool:
-        """Whether the backend has compiled it."""
-        return self._products is not None
+    def products(self) -> Products | None:
+        """What the backend has compiled."""
+        return self._products
 
 
 def _weighted_sum(slope: Any, shares: Array, *, xp: Any) -> Any:

@@ -60,17 +60,22 @@ class Products(ABC):
     @property
     @abstractmethod
     def choices(self) -> Mapping[str, Any]:
-        """The choices that bits depend on; its plan holds them."""
+        """The choices that bits depend on; its plan holds them. Some are only known after the first sum."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why it is not what computes after all; None if it is."""
+        return None
 
     @abstractmethod
     def rows(self, dtype: str) -> int:
-        """Return how many records it adds up at a time: about as many as it likes to be given, or a multiple."""
+        """Return the most records that it is given at a time, which it adds up in their own precision."""
 
     @abstractmethod
-    def add(self, arrays: Mapping[str, Array], x: Array, y: Array, r: Array, total: Array) -> None:
+    def add(self, arrays: Mapping[str, Any], x: Any, y: Any, r: Any, total: Any) -> None:
         """Add the products of some records to `total` [width, width], of which the lower triangle counts.
 
-        All arrays are C-contiguous, on the host and of one dtype.
+        All arrays are the backend's, on one device and of one dtype.
 
         Parameters
         ----------
@@ -81,12 +86,12 @@ class Products(ABC):
         """
 
     @abstractmethod
-    def predict(self, arrays: Mapping[str, Array], x: Array) -> Array:
+    def predict(self, arrays: Mapping[str, Any], x: Any) -> Any:
         """Return the network's outputs for x."""
 
     @abstractmethod
     def workspace(self, dtype: str) -> int:
-        """Return about how many bytes it takes."""
+        """Return about how many bytes of the host's memory it takes."""
 
 
 def slices_of(program: Program) -> dict[str, slice]:

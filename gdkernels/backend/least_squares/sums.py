@@ -122,32 +122,42 @@ class DeviceSums:
         return np.asarray(self._backend.to_numpy(a), np.float64)
 
 
+Place = tuple[Backend, str]  # and its device
+
+
 class CompiledSums:
-    """The sums by what a backend has compiled, which adds the records of a tile in their own precision."""
+    """The sums by what a backend has compiled, which adds the records of a tile in their own precision.
+
+    They stay where they are made, and come to the host in the end.
+    """
 
     def __init__(
         self,
         products: Products,
         traced: TracedProducts,
         jacobian: Jacobian,
-        arrays: Mapping[str, Array],
+        arrays: Mapping[str, Any],
         ways_back: list[Array],
-        room: tuple[Array, ...],
+        room: tuple[Any, ...],
+        place: Place,
     ) -> None:
         self._products, self._traced, self._jacobian = products, traced, jacobian
         self._arrays, self._ways_back = arrays, ways_back
+        self._backend, _ = place
         self._sum, self._total = room
         self._sum[:] = 0.0
         self._added = False  # whether `_total` has something
         self._gradient: Vector | None = None
-        self._x: Array = self._sum
+        self._x: Any = self._sum
         self._tiles = 0
 
     @staticmethod
-    def room(width: int, dtype: str) -> tuple[Array, ...]:
+    def room(width: int, dtype: str, place: Place) -> tuple[Any, ...]:
         """Return memory for the sum of a tile, and for the sum of these."""
-        square = np.empty((width, width), dtype)
-        return square, square if dtype == "float64" else np.empty((width, width))
+        backend, device = place
+        kinds = (dtype,) if dtype == "float64" else (dtype, "float64")
+        squares = [backend.asarray(np.empty((width, width), kind), dtype=kind, device=device) for kind in kinds]
+        return squares[0], squares[-1]
 
     def begin(self, x: Any, prediction: Any) -> Any:
         if self._tiles and self._sum is not self._total:
@@ -158,22 +168,22 @@ class CompiledSums:
             self._sum[:] = 0.0
             self._added = True
         self._tiles += 1
-        self._x = np.ascontiguousarray(x)
+        self._x = x
         return self._products.predict(self._arrays, self._x) if prediction is None else prediction
 
     def add(self, cotangent: Any, residual: Any) -> None:
-        dtype = self._sum.dtype
-        r = np.zeros(len(self._x), dtype) if residual is None else np.ascontiguousarray(residual, dtype)
-        self._products.add(self._arrays, self._x, np.ascontiguousarray(cotangent, dtype), r, self._sum)
+        r = self._backend.xp.zeros_like(self._x[:, 0]) if residual is None else residual
+        self._products.add(self._arrays, self._x, cotangent, r, self._sum)
 
     def add_sum(self, cotangent: Any) -> None:
-        found = self._jacobian.gradient(self._arrays, self._x, cotangent, np.asarray, xp=np)
+        backend = self._backend
+        found = self._jacobian.gradient(self._arrays, self._x, cotangent, backend.to_numpy, xp=backend.xp)
         self._gradient = found + (0.0 if self._gradient is None else self._gradient)
 
     def total(self) -> tuple[Vector, Array]:
         if self._added:
             self._total += self._sum
-        found = self._total if self._added else self._sum
+        found = self._backend.to_numpy(self._total if self._added else self._sum)
         count, places = self._jacobian.parameters, self._traced.places
         gradient, hessian = found[-1, :-1], found[:-1, :-1]
         if sum(size for place, size in places if place is not None) != count or len(gradient) != count:

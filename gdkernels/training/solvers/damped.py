@@ -13,6 +13,7 @@ import numpy as np
 from gdkernels.backend import Executable, Plan
 from gdkernels.backend.definition_executable import DefinitionExecutable
 from gdkernels.backend.least_squares import Normal, NormalEquations
+from gdkernels.backend.least_squares.products import Products
 from gdkernels.backend.program import Program
 from gdkernels.data.records import Records
 from gdkernels.data.stored.windows import Windows
@@ -59,7 +60,7 @@ class DampedLeastSquares:
 
     def __init__(self, network: BoundNetwork, settings: Settings, solver: LevenbergMarquardt) -> None:
         self._network, self._settings, self._solver = network, settings, solver
-        self._made: tuple[Binding, Program, NormalEquations, Executable] | None = None
+        self._made: tuple[Binding, Program, NormalEquations, _Iterations] | None = None
         self._data: _Data | None = None
         self._alone = self._warned = False
 
@@ -91,9 +92,9 @@ class DampedLeastSquares:
             _log.info("%s", remark)
         equations = NormalEquations(backend, binding.device, program, loss, products)
         _keep_freed_memory()
-        told = backend.choices() if products is None else {**products.choices, **backend.choices()}
+        told = backend.choices()
         executable = _Iterations(backend, workload.program, replace(plan, choices=told), remark=remark)
-        executable.origin = "definition" if products is None else "compiled"
+        executable.follow(products)
         self._made = binding, program, equations, executable
         return executable
 
@@ -130,7 +131,7 @@ class DampedLeastSquares:
         assert self._made is not None
         if data.sparse:
             raise InputError("Levenberg–Marquardt takes dense X; pass X.toarray(), or use another solver or optimizer")
-        _, program, equations, _ = self._made
+        _, program, equations, executable = self._made
         objective = self._settings.objective
         constants = {n: a for n, a in self._network.parameters.items() if n not in program.trained}
         if self._data is None or self._data.of is not data:
@@ -142,8 +143,10 @@ class DampedLeastSquares:
         targets = program.outputs if equations.takes_squares else None
         problem = _Problem(binding, equations, constants, self._data, targets)
         flops = _largest_product(equations, len(data))
-        with binding.backend.for_products(min(flops, _ALONE) if self._alone else flops):
+        products = binding.backend.for_products(min(flops, _ALONE) if self._alone else flops)
+        with binding.backend.on_device(binding.device), products:
             outcome = damped_iteration(self._solver, problem, vector, memory)
+        executable.follow(equations.products)
         if objective.l2_in_loss:
             outcome = replace(outcome, error=outcome.error + 0.5 * float(np.sum(penalties * outcome.vector**2)))
         return outcome
@@ -166,13 +169,24 @@ class DampedLeastSquares:
 def _largest_product(equations: NormalEquations, records: int) -> int:
     """Return the FLOPs of the largest product of an iteration that BLAS computes."""
     count = equations.parameters
-    if not equations.compiled:
+    if equations.products is None:
         return 2 * min(records, equations.rows("float32")) * count**2
     return count**3 // 3 if count > _SMALL else 0
 
 
 class _Iterations(DefinitionExecutable):
     """What a history tells of iterations: their plan, and where they come from."""
+
+    _told: tuple[Mapping[str, Any], str | None] | None = None
+
+    def follow(self, products: Products | None) -> None:
+        """Tell what there is to tell of the products: some choices, and whether they are right, show in the first."""
+        if products is None or (told := (products.choices, products.problem)) == self._told:
+            return  # as after most iterations
+        self._told = told
+        self.origin = "compiled" if products.problem is None else "definition"
+        self.remark = self.remark if products.problem is None else f"the definition runs: {products.problem}"
+        self.plan = replace(self.plan, choices={**self.plan.choices, **products.choices})
 
 
 @cache
