@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from gdkernels.backend import storage_dtype
 from gdkernels.data.stored import Stored
-from gdkernels.data.stored.windows import default_memory
+from gdkernels.data.stored.placing import default_memory
 from gdkernels.errors import InputError, keyword
 from gdkernels.files.arrays import rows_of
 from gdkernels.groups import joined

@@ -9,7 +9,8 @@ from weakref import WeakMethod
 from gdkernels.data.records import Records, place_records
 from gdkernels.data.rounding import SAMPLE, warn_of_rounding
 from gdkernels.data.stored import Stored
-from gdkernels.data.stored.windows import Windows, place_stored
+from gdkernels.data.stored.placing import place_stored
+from gdkernels.data.stored.windows import Windows
 from gdkernels.definition.objective import Objective
 from gdkernels.dispatch.binding import Binding
 from gdkernels.groups.sharding import ALONE, Sharding

@@ -3,138 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.data.record_spec import RecordSpec
 from gdkernels.data.records import Piece, Records
+from gdkernels.data.stored.block_reader import AT_ONCE, BlockReader, HostRecords
 from gdkernels.data.stored.dealt import DealtShuffle, Part
 from gdkernels.data.stored.prefetch import ahead
-from gdkernels.data.stored.shuffle import TOGETHER, Layout, Shuffle
-from gdkernels.data.stored.stored import Stored
-from gdkernels.data.validation import place_inputs, place_targets, place_weights
-from gdkernels.dispatch import registry
+from gdkernels.data.stored.shuffle import Layout, Shuffle
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.footprint import prediction_bytes
-from gdkernels.errors import FileError, InputError
-from gdkernels.files.arrays import Bounds
+from gdkernels.errors import InputError
 from gdkernels.groups.sharding import ALONE, Sharding
 from gdkernels.groups.tree import rows_of_shard
-from gdkernels.system import memory
 from gdkernels.system.cached_property import cached_property
 from gdkernels.system.hashing import sha256
 
-__all__ = ["ShuffledWindows", "Windows", "default_memory", "place_stored"]
+__all__ = ["DealtWindows", "ShuffledWindows", "Windows"]
 
-_DEFAULT = 10**9
-# The number of blocks that are read and checked at once: each costs calls, and their conversion costs memory.
-_AT_ONCE = TOGETHER // 8
 _OUTLINED = 64  # records by which ranks find out that they have others
-_INDICES = 32  # bytes a record: the order of this window and of the next, each once more as it is put together
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class _Host:
-    """Places for records in memory."""
-
-    x: Array
-    y: Array
-    weights: Array | None
-
-    @property
-    def arrays(self) -> tuple[Array, Array, Array | None]:
-        return self.x, self.y, self.weights
-
-    def part(self, start: int, stop: int) -> _Host:
-        return _Host(*(None if a is None else a[start:stop] for a in self.arrays))  # type: ignore[arg-type]
-
-    def take(self, other: _Host, rows: Any = slice(None)) -> None:
-        """Overwrite all of it with rows of `other`, except arrays that are in their place already."""
-        for mine, others in zip(self.arrays, other.arrays, strict=True):
-            if mine is not None and others is not None and not np.may_share_memory(mine, others):
-                mine[:] = others[rows]
-
-
-class _BlockReader:
-    """Reads blocks of records and checks them, on the host alone, while training runs."""
-
-    def __init__(self, stored: Stored, binding: Binding, spec: RecordSpec) -> None:
-        self.stored, self.spec = stored, spec
-        self._binding = Binding(registry.get("numpy"), "cpu", binding.precision, "to check records on the host")
-        columns = stored.shape[1] if len(stored.shape) > 1 else 1
-        if columns != spec.inputs:
-            raise InputError(
-                f"{stored.x.name} has the shape {stored.shape}; the network has {spec.inputs} inputs, so it must be "
-                f"[records, {spec.inputs}]"
-            )
-        if not len(stored):
-            raise InputError(f"{stored.x.name} has no rows")
-
-    @property
-    def window_bytes(self) -> int:
-        """The bytes of a window for each of its records, with the next window and the memory for converting it."""
-        return 2 * self.record_bytes + 3 * self.record_bytes * _AT_ONCE // TOGETHER + _INDICES
-
-    @property
-    def record_bytes(self) -> int:
-        """The bytes of a record in memory."""
-        columns = self.spec.inputs + self.spec.outputs + (self.stored.weights is not None)
-        return columns * np.dtype(self._binding.dtype).itemsize
-
-    def empty(self, records: int) -> _Host:
-        def array(*shape: int) -> Array:
-            return np.empty(shape, self._binding.dtype)
-
-        weights = None if self.stored.weights is None else array(records)
-        return _Host(array(records, self.spec.inputs), array(records, self.spec.outputs), weights)
-
-    def weights(self, first: int, stop: int) -> Array:
-        """Return the weights of some records of a file that has some."""
-        rows = self.stored.weights
-        assert rows is not None
-        name = f"{rows.name}, from record {first:,} on,"
-        checked: Array = place_weights(self._binding, rows.read(first, stop), stop - first, name, self.stored.x.name)
-        return checked
-
-    def expect(self, bounds: Bounds) -> None:
-        """Say which records will be read next."""
-        for rows in (self.stored.x, self.stored.y, self.stored.weights):
-            if rows is not None:
-                rows.expect(bounds)
-
-    def read(self, bounds: Bounds, into: _Host | None) -> _Host:
-        """Return the records within bounds, one behind the other, in `into` if they can be put there.
-
-        Raises
-        ------
-        InputError
-            For records that the network or the loss cannot take; the message says where.
-        """
-        try:
-            return self._read(bounds, into)
-        except FileError:
-            raise
-        except InputError:
-            for each in bounds if len(bounds) > 1 else ():  # the place is that within one of them
-                self._read([each])
-            raise
-
-    def _read(self, bounds: Bounds, into: _Host | None = None) -> _Host:
-        stored, binding, where = self.stored, self._binding, f", from record {bounds[0][0]:,} on,"
-        name, count = f"{stored.x.name}{where}", sum(stop - first for first, stop in bounds)
-        places = (None, None, None) if into is None else into.arrays
-        raw_x, raw_y = stored.x.gather(bounds, places[0]), stored.y.gather(bounds, places[1])
-        x = place_inputs(binding, raw_x, self.spec.inputs, name, codes=self.spec.codes)
-        y = place_targets(binding, raw_y, count, self.spec.outputs, self.spec.loss, f"{stored.y.name}{where}", name)
-        if stored.weights is None:
-            return _Host(x, y, None)
-        weights = stored.weights.gather(bounds, places[2])
-        return _Host(x, y, place_weights(binding, weights, count, f"{stored.weights.name}{where}", stored.x.name))
 
 
 class Windows:
@@ -142,7 +34,7 @@ class Windows:
 
     sparse = False
 
-    def __init__(self, binding: Binding, reader: _BlockReader, layout: Layout, sharding: Sharding = ALONE) -> None:
+    def __init__(self, binding: Binding, reader: BlockReader, layout: Layout, sharding: Sharding = ALONE) -> None:
         self.binding, self.layout, self.sharding = binding, layout, sharding
         self._reader = reader
 
@@ -242,19 +134,19 @@ class Windows:
         together = self._blocks_of_a_part
         room = [self._reader.empty(together * self.layout.size) for _ in range(2)]
 
-        def load(number: int) -> tuple[int, _Host]:
+        def load(number: int) -> tuple[int, HostRecords]:
             blocks = range(number * together, min(self.layout.blocks, (number + 1) * together))
             return number, self.load(blocks, room[number // ranks % 2])
 
         for number, part in ahead(load, range(rank, self.part_count, ranks)):
             yield number, self.moved(part)
 
-    def load(self, blocks: Sequence[int], into: _Host) -> _Host:
+    def load(self, blocks: Sequence[int], into: HostRecords) -> HostRecords:
         """Read blocks to the beginning of a place, and return the part of it that they take."""
         done, whole = 0, [self.layout.bounds(block) for block in blocks]
         self._reader.expect(whole)
-        for first in range(0, len(blocks), _AT_ONCE):
-            bounds, rows = whole[first : first + _AT_ONCE], self.layout.rows_of(blocks[first : first + _AT_ONCE])
+        for first in range(0, len(blocks), AT_ONCE):
+            bounds, rows = whole[first : first + AT_ONCE], self.layout.rows_of(blocks[first : first + AT_ONCE])
             if rows is None:
                 count = sum(stop - start for start, stop in bounds)
                 place = into.part(done, done + count)
@@ -265,12 +157,12 @@ class Windows:
             done += count
         return into.part(0, done)
 
-    def load_parts(self, parts: Sequence[Part], into: _Host) -> int:
+    def load_parts(self, parts: Sequence[Part], into: HostRecords) -> int:
         """Read parts of blocks to the beginning of a place, and return how many records these are."""
         done, whole = 0, self._read_for(parts)
         self._reader.expect([bounds for bounds, _ in whole])
-        for first in range(0, len(whole), _AT_ONCE):
-            some = whole[first : first + _AT_ONCE]
+        for first in range(0, len(whole), AT_ONCE):
+            some = whole[first : first + AT_ONCE]
             bounds, rows = [one for one, _ in some], [own for _, own in some]
             count = sum(map(len, rows))
             place = into.part(done, done + count)
@@ -298,10 +190,10 @@ class Windows:
             at, size = at + int(counts[block]), size + end - start
         return found
 
-    def empty(self, records: int) -> _Host:
+    def empty(self, records: int) -> HostRecords:
         return self._reader.empty(records)
 
-    def moved(self, host: _Host) -> Records:
+    def moved(self, host: HostRecords) -> Records:
         """Return records in memory as arrays of the backend, without a copy if it computes on the host."""
         binding = self.binding
 
@@ -328,7 +220,7 @@ class ShuffledWindows:
         room = [windows.empty(windows.window + shuffle.batch) for _ in range(2)]
         begin = shuffle.window_of(step)
 
-        def load(window: int) -> tuple[_Host, npt.NDArray[np.int64]]:
+        def load(window: int) -> tuple[HostRecords, npt.NDArray[np.int64]]:
             """Return a window's records with those left over from the one before behind them, and their order."""
             place = room[window % 2]
             host = windows.load(shuffle.blocks(window), place)
@@ -368,7 +260,7 @@ class DealtWindows:
         rows = shuffle.steps_of_a_window * sum(_length(rows_of_shard(s, shards, shuffle.batch)) for s in mine)
         room = [windows.empty(max(1, rows)) for _ in range(2)]
 
-        def load(window: int) -> tuple[_Host, npt.NDArray[np.int64]]:
+        def load(window: int) -> tuple[HostRecords, npt.NDArray[np.int64]]:
             place, (first, last) = room[window % 2], shuffle.steps_of(window)
             order = np.full(sum(map(shuffle.rows_of, range(first, last))), -1, np.int64)
             done = 0
@@ -390,40 +282,3 @@ class DealtWindows:
 
 def _length(rows: slice) -> int:
     return int(rows.stop - rows.start)
-
-
-def place_stored(
-    binding: Binding, stored: Stored, *, spec: RecordSpec, batch: int, sharding: Sharding = ALONE
-) -> Records | Windows:
-    """Return records in files, checked: all of them on the device where their memory is enough, or windows.
-
-    Raises
-    ------
-    InputError
-        For data that do not fit network or loss, and for too little memory for two batches.
-    """
-    reader = _BlockReader(stored, binding, spec)
-    allowed, records = stored.memory or default_memory(), len(stored)
-    whole = records * (reader.record_bytes + _INDICES // 2) <= allowed
-    window = records if whole else allowed // reader.window_bytes
-    size = max(1, window // TOGETHER)
-    windows = Windows(binding, reader, Layout(records, size, window // size), sharding)
-    if whole:
-        found = windows.moved(windows.load(range(windows.layout.blocks), windows.empty(records)))
-        if found.weighted and not found.total_weight:
-            raise InputError(f"none of the {records:,} records has a weight above 0; at least one has to count")
-        return found
-    if windows.window < 2 * batch or windows.layout.together < 2:
-        least = 2 * max(batch, 2) * reader.window_bytes
-        raise InputError(
-            f"memory={memory.gigabytes(allowed)} holds {window:,} records at a time, and must hold two batches of "
-            f"{batch:,}: allow {memory.gigabytes(least)}, or make batches smaller"
-        )
-    reader.read([(0, min(records, size))], None)  # errors in all the data come before any other work
-    return windows
-
-
-def default_memory() -> int:
-    """Return the memory that records may take by default."""
-    found = memory.limit()
-    return _DEFAULT if found is None else min(_DEFAULT, found.bytes // 4)
