@@ -209,14 +209,19 @@ def _jax(task: Task) -> tuple[Callable[[], Any], Callable[[], Any]]:
     return run, lambda: [{f"{n}{k}": a for k, p in enumerate(found[0]) for n, a in zip("Wb", p, strict=True)}]
 
 
-def _torch(task: Task) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def _torch(task: Task, device: str = "cpu", products: str = "highest") -> tuple[Callable[[], Any], Callable[[], Any]]:
     import torch
 
-    x, y = map(torch.from_numpy, task.data())
+    torch.set_float32_matmul_precision(products)
+
+    def there(a: Array) -> Any:
+        return torch.from_numpy(a).to(device)
+
+    x, y = map(there, task.data())
     parts = [task.weights(k) for k in range(task.models)]
-    state = [torch.from_numpy(np.stack([p[k][j] for p in parts])) for k in range(len(parts[0])) for j in (0, 1)]
-    rates = torch.from_numpy(task.rates().astype(np.float32))[:, None, None]
-    orders = torch.from_numpy(np.stack([task.orders(k) for k in range(task.models)], axis=1))
+    state = [there(np.stack([p[k][j] for p in parts])) for k in range(len(parts[0])) for j in (0, 1)]
+    rates = there(task.rates().astype(np.float32))[:, None, None]
+    orders = there(np.stack([task.orders(k) for k in range(task.models)], axis=1))
     found: list[Any] = [state]
 
     def step(p: Any, rows: Any) -> Any:
@@ -233,8 +238,10 @@ def _torch(task: Task) -> tuple[Callable[[], Any], Callable[[], Any]]:
         for epoch in orders:
             for rows in epoch.split(task.batch, dim=1):
                 found[0] = step(found[0], rows)
+        if device != "cpu":
+            torch.cuda.synchronize(device)
 
-    return run, lambda: [{f"p{k}": a.numpy() for k, a in enumerate(found[0])}]
+    return run, lambda: [{f"p{k}": a.cpu().numpy() for k, a in enumerate(found[0])}]
 
 
 def participant(name: str, task: Task) -> tuple[Callable[[], Any], Callable[[], Any]]:
@@ -246,6 +253,8 @@ def participant(name: str, task: Task) -> tuple[Callable[[], Any], Callable[[], 
         return _fit_many(task, threads)
     if name.startswith("engine"):
         return _engine(task, threads)
+    if name.startswith("torch bmm on cuda"):
+        return _torch(task, "cuda", "high" if name.endswith("tf32") else "highest")
     return {"joblib": _joblib, "jax.vmap": _jax, "torch bmm": _torch}[name](task)
 
 

@@ -5,6 +5,7 @@ follows one of them is what it prints. The lines ``gdkernels …`` of the blocks
 in a folder with a few small tables.
 """
 
+import logging
 import re
 import runpy
 import shlex
@@ -93,7 +94,13 @@ def folder(tmp_path, monkeypatch):
     layers = {"0": (8, 3), "2": (1, 8)}  # of an nn.Sequential(Linear(3, 8), Tanh(), Linear(8, 1))
     weights = {f"{name}.weight": draw.standard_normal(shape, np.float32) for name, shape in layers.items()}
     save_file(weights | {f"{k}.bias": np.zeros(n, np.float32) for k, (n, _) in layers.items()}, "net.safetensors")
-    return tmp_path
+    logger = logging.getLogger("gdkernels")
+    before, level = list(logger.handlers), logger.level
+    yield tmp_path
+    logger.setLevel(level)
+    for handler in [h for h in logger.handlers if h not in before]:  # of an example: other tests are not to log there
+        logger.removeHandler(handler)
+        handler.close()
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # examples are short

@@ -66,6 +66,9 @@ unused = {"numpy.random", "_hashlib", "gdkernels.training", "gdkernels.backend.v
 unused |= {"socket", "gdkernels.checking.check"}
 assert not unused & set(sys.modules), unused & set(sys.modules)
 made([2, 1])
+uncomputed = {"gdkernels.dispatch", "gdkernels.data.records", "gdkernels.files", "gdkernels.system.machine"}
+uncomputed |= {"gdkernels.definition.schedules", "gdkernels.definition.solvers", "gdkernels.groups"}
+assert not uncomputed & set(sys.modules), uncomputed & set(sys.modules)
 assert not {"numba", "cupy", "polars", "matplotlib", "gdkernels_numba"} & set(sys.modules), sorted(sys.modules)
 slow = {"importlib.metadata", "importlib.resources", "subprocess", "gdkernels.interchange.foreign"}  # to load
 assert not slow & set(sys.modules), slow & set(sys.modules)

@@ -2,6 +2,7 @@
 
 import ast
 from collections import defaultdict
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -60,28 +61,46 @@ ROOMS = {
         "__init__",
     ),
     "backends/gdkernels_mpi": ("__init__",),
-    "backends/gdkernels_cupy": ("cuda", "graphs", "persistent", "many", "choice", "shards", "__init__"),
+    "backends/gdkernels_cupy": (
+        "cuda",
+        "graphs",
+        "persistent",
+        "many",
+        "batches",
+        "beside",
+        "choice",
+        "shards",
+        "__init__",
+    ),
 }
 MODULES_IN_THE_ROOT = 6
 
 
+@cache
+def nodes(path):
+    """Return the nodes of a file's syntax tree, which several tests look at."""
+    return tuple(ast.walk(ast.parse(path.read_text("utf-8"))))
+
+
+@cache
 def imports(path):
-    """Yield the modules that a file imports, in functions too, but not for type checkers alone, and the line."""
-    tree = ast.parse(path.read_text("utf-8"))
+    """Return the modules that a file imports, in functions too, but not for type checkers alone, and the line."""
     unread = {
         id(inner)
-        for node in ast.walk(tree)
+        for node in nodes(path)
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
         for inner in ast.walk(node)
     }
-    for node in ast.walk(tree):
+    found = []
+    for node in nodes(path):
         if id(node) in unread:
             continue
         if isinstance(node, ast.Import):
-            yield from ((name.name, node.lineno) for name in node.names)
+            found += ((name.name, node.lineno) for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
-            yield from ((f"{node.module}.{name.name}", node.lineno) for name in node.names)
+            found += ((f"{node.module}.{name.name}", node.lineno) for name in node.names)
+    return found
 
 
 def room_of(module, package, rooms):
@@ -137,7 +156,7 @@ def test_no_two_classes_have_one_name():
     places = defaultdict(list)
     for folder in (*ROOMS, "benchmarks"):
         for path in sorted((ROOT / folder).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            for node in nodes(path):
                 if isinstance(node, ast.ClassDef):
                     places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert len(places) > 300

@@ -9,9 +9,10 @@ from gdkernels_numpy import threads as of_blas
 
 import gdkernels as gd
 from gdkernels.cli import main
-from gdkernels.many import workers
 from gdkernels.system import control_groups, threads
-from gdkernels.system.threads import at_most, in_words, thread_bound
+from gdkernels.system.thread_limits import at_most
+from gdkernels.system.threads import in_words, thread_bound
+from gdkernels.training.jobs import threads as workers
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(4096, 256)), RNG.normal(size=(4096, 64))

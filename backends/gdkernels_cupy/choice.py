@@ -18,15 +18,15 @@ from gdkernels.checking.check import Call, SelfCheck
 from gdkernels.checking.mode import check_mode
 from gdkernels.checking.ways import KnownProblems, Way, Ways
 from gdkernels.definition.network import Arrays
-from gdkernels.errors import BackendError, ScheduleError, TraceError
+from gdkernels.errors import BackendError, ScheduleError
 from gdkernels.randomness import KeyedOrder
 from gdkernels.system.cached_property import cached_property
+from gdkernels_cupy.beside import BesideOthers, SharedBeside, is_beside_others
 from gdkernels_cupy.cuda.device import check_device, free_bytes
 from gdkernels_cupy.cuda.errors import DeviceFailedError, DeviceMemoryError, as_backend_errors
 from gdkernels_cupy.cuda.pinned import is_on_host
 from gdkernels_cupy.graphs.executable import CudaGraphExecutable
-from gdkernels_cupy.many.executable import PLAN_MANY, OwnCtaExecutable
-from gdkernels_cupy.many.groups import in_groups
+from gdkernels_cupy.many.groups import Found, ModelBeside, in_groups
 from gdkernels_cupy.persistent.cuda import CudaLaunchDevice, properties_of
 from gdkernels_cupy.persistent.executable import PLAN_KERNEL, PersistentExecutable
 from gdkernels_cupy.persistent.fitting import applies
@@ -39,9 +39,7 @@ _log = logging.getLogger("gdkernels")
 
 _MOST_MODELS = 4096  # in a launch: their orders and numbers are in the host's memory at the same time
 _MOST_RECORDS = 2**31 - 1  # which the persistent kernel numbers
-Found = list[tuple[float, float | None]]  # what `run_epochs` returns
 
-_OWN_WAY = "a CTA for each model"
 _DEFINITION = "definition"  # what plans call it
 
 # Environment variables by which NVIDIA's libraries multiply otherwise.
@@ -54,8 +52,8 @@ class SharedWays:
 
     Attributes
     ----------
-    own
-        What trains each model on a CTA of its own, or why none does; None before anybody has asked.
+    beside
+        What trains such models beside each other.
     problems
         What the ways were found to do wrong.
     """
@@ -63,7 +61,7 @@ class SharedWays:
     graphs: CudaGraphExecutable
     plain_graphs: CudaGraphExecutable | None = None
     persistent: dict[tuple[int, ...], PersistentExecutable | str] = field(default_factory=dict)
-    own: OwnCtaExecutable | str | None = None
+    beside: SharedBeside = field(default_factory=SharedBeside)
     problems: KnownProblems = field(default_factory=dict)
 
 
@@ -90,6 +88,9 @@ class ChosenExecutable(Executable):
         self._last: Executable = self._graphs
         self._by_widths: dict[tuple[int, ...], tuple[Executable, str]] = {}
         self._search = ways_of(backend, program, plan, self._shared.problems)
+        self._beside = BesideOthers(
+            program, plan, number, self._graphs, lambda: CudaLaunchDevice(number), self._shared.beside
+        )
 
     def with_program(self, program: Program) -> ChosenExecutable | None:
         if program.without_numbers != self._program.without_numbers:
@@ -105,7 +106,7 @@ class ChosenExecutable(Executable):
     def remark(self) -> str:  # type: ignore[override]
         """What runs a network that is narrow enough for the persistent kernel, or one of many models, and why."""
         widths = self._program.widths
-        if max(widths) > WIDEST and not self.of_many:
+        if max(widths) > WIDEST and not self._beside.wanted:
             return ""
         try:
             return self.why(widths)
@@ -136,7 +137,7 @@ class ChosenExecutable(Executable):
             try:
                 return self._last.run(state, x, y, given, batch_size, learning_rates, sample_weight)
             except DeviceMemoryError as error:
-                if not isinstance(self._last, (PersistentExecutable, OwnCtaExecutable)):
+                if not (isinstance(self._last, PersistentExecutable) or is_beside_others(self._last)):
                     raise
                 _log.warning("CUDA graphs run this epoch: %s", error)
             self._last = self._graphs
@@ -153,26 +154,26 @@ class ChosenExecutable(Executable):
         sample_weight: Any = None,
     ) -> Found:
         job = Job(self, state, x, y, orders, batch_size, learning_rates, sample_weight)
-        found = _together([job], self._number)[0] if self.of_many else None
+        found = _together([job], self._number)[0] if self._beside.wanted else None
         return super().run_epochs(*_given(job)) if found is None else found
 
     def run_many(self, jobs: Iterable[Job], threads: int = 1) -> Iterator[Found]:
-        """As the contract says: models on a CTA of their own in one launch, the others one after the other."""
+        """As the contract says: models beside others in one launch or batch, what is left one after the other."""
         while chunk := list(islice(jobs := iter(jobs), _MOST_MODELS)):
             for job, found in zip(chunk, _together(chunk, self._number), strict=True):
                 yield job.run() if found is None else found
 
-    def own_for(self, job: Job) -> OwnCtaExecutable | None:
-        """Return what trains the model of a job on a CTA of its own, if that is how it runs."""
-        if not self.of_many:
+    def beside_for(self, job: Job) -> ModelBeside | None:
+        """Return what trains the model of a job beside others, if that is how it runs."""
+        if not self._beside.wanted:
             return None
         with as_backend_errors(self._device):
             order, rates = job.orders[0], job.learning_rates[0]
             found = self._way(Call(job.state, job.x, job.y, order, job.batch_size, rates, job.sample_weight))
-        if not isinstance(found, OwnCtaExecutable):
+        if not is_beside_others(found):
             return None
         self._last = found
-        return found
+        return cast("ModelBeside", found)
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         with as_backend_errors(self._device):
@@ -185,13 +186,10 @@ class ChosenExecutable(Executable):
 
     def why(self, widths: tuple[int, ...]) -> str:
         """Return in words what runs networks of these widths, and why."""
-        if self.of_many:
-            reason = self.passed_over.get(_OWN_WAY) if self._own is not None else self._shared.own
-            if reason is None:
-                return "each model has a CTA of its own"
-            how = self._chosen(widths)[1]
-            return f"one model after the other, as no CTA has one of its own ({reason}): {how}"
-        return self._chosen(widths)[1]
+        how = self._chosen
+        if self._beside.wanted:
+            return self._beside.why(self.passed_over, self._last, lambda: how(widths)[1])
+        return how(widths)[1]
 
     # ---- ways, the fastest first
 
@@ -201,12 +199,7 @@ class ChosenExecutable(Executable):
 
     @property
     def is_one_of_many(self) -> bool:
-        return self.of_many and self._own is not None
-
-    @property
-    def of_many(self) -> bool:
-        """Whether the plan is that of a model beside others."""
-        return bool(self._wished.choices.get(PLAN_MANY))
+        return self._beside.is_there
 
     def _way(self, call: Call) -> Executable:
         """Return the first way that does what the definition does; arguments that do not fit are refused.
@@ -229,8 +222,8 @@ class ChosenExecutable(Executable):
     def _ways(self, widths: tuple[int, ...], call: Call) -> Iterator[Way]:
         # The persistent kernel keeps rounded inputs on the device: not those that do not fit there.
         fits = not is_on_host(call.x) and len(call.x) <= _MOST_RECORDS
-        if self.of_many and fits:
-            yield from self._own_way(call.batch)
+        if fits:
+            yield from self._beside.ways(call.batch)
         persistent = self._chosen(widths)[0] if fits else self._graphs
         if isinstance(persistent, PersistentExecutable):
             need = persistent.bytes_for(widths, len(call.x), call.batch, len(call.rates))
@@ -253,41 +246,6 @@ class ChosenExecutable(Executable):
             plan = replace(self._wished, choices=choices)
             self._shared.plain_graphs = CudaGraphExecutable(self._program, plan, self._number)
         return with_numbers_of(self._program, self._shared.plain_graphs)
-
-    def _own_way(self, batch_size: int) -> Iterator[Way]:
-        own = self._own
-        if own is None:
-            return
-        try:
-            checked, batch = own.to_check(batch_size)
-        except ScheduleError as reason:  # whatever is tried, the compiler spills registers
-            self._shared.own = str(reason)
-        else:
-            yield Way(_OWN_WAY, own, checked, batch, checked[0].identity)
-
-    @property
-    def _own(self) -> OwnCtaExecutable | None:
-        if self._shared.own is None:
-            self._shared.own = self._made_own()
-        found = self._shared.own
-        return None if isinstance(found, str) else with_numbers_of(self._program, found)
-
-    def _made_own(self) -> OwnCtaExecutable | str:
-        """Return what trains a model on a CTA of its own, or why none does."""
-        wished = self._wished.choices.get("kernel", PLAN_KERNEL)
-        if wished != PLAN_KERNEL:
-            return f"the plan asks for {wished}"
-        reason = unproven(self._wished.precision, self._number)
-        if reason is not None:
-            return reason
-        try:
-            with as_backend_errors(self._device):
-                device = CudaLaunchDevice(self._number)
-                return OwnCtaExecutable(self._program, self._wished, device, self._graphs)
-        except (DeviceFailedError, DeviceMemoryError):
-            raise
-        except (TraceError, ScheduleError, BackendError) as reason:
-            return str(reason)
 
     def _chosen(self, widths: tuple[int, ...]) -> tuple[Executable, str]:
         if widths not in self._by_widths:
@@ -327,14 +285,15 @@ class ChosenExecutable(Executable):
 
 
 def _together(jobs: Sequence[Job], number: int) -> list[Found | None]:
-    """Do the jobs whose models have a CTA of their own, and return for each what `run_epochs` does; None for others."""
+    """Do the jobs whose models train beside others, and return for each what `run_epochs` does; None for the rest."""
     chosen = [job.executable for job in jobs]
-    owns = [
-        one.own_for(job) if isinstance(one, ChosenExecutable) else None for one, job in zip(chosen, jobs, strict=True)
+    beside = [
+        one.beside_for(job) if isinstance(one, ChosenExecutable) else None
+        for one, job in zip(chosen, jobs, strict=True)
     ]
-    mine = [(own, job) for own, job in zip(owns, jobs, strict=True) if own is not None]
+    mine = [(one, job) for one, job in zip(beside, jobs, strict=True) if one is not None]
     found = iter(in_groups(mine, f"cuda:{number}", lambda: _free_on(number)))
-    return [None if own is None else next(found) for own in owns]
+    return [None if one is None else next(found) for one in beside]
 
 
 def _given(job: Job) -> tuple[Any, ...]:

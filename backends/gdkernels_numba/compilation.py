@@ -66,7 +66,12 @@ def compile_program(program: Program, format: Format, *, entries: bool = False) 
     TraceError, ScheduleError
         If this engine cannot run the program.
     """
-    prediction, step = tasks_of(program.without_numbers, entries)
+    return _compiled(program.without_numbers, format, entries)
+
+
+@remembered(16)  # sparse rows come and go between a few widths
+def _compiled(program: Program, format: Format, entries: bool) -> Compiled:
+    prediction, step = tasks_of(program, entries)
     kernels = kernels_of([prediction] if step is None else [prediction, step], format)
     return Compiled(kernels, prediction, step)
 

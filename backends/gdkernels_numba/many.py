@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Job
+from gdkernels_numba.bytecode.arena import address_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
 from gdkernels_numba.bytecode.prepared_run import PreparedRun
 from gdkernels_numba.bytecode.workspace import Workspace
@@ -137,18 +138,18 @@ class _Queue:
         orders = prepared.orders
         row = JobRow(
             shape=shape,
-            order=orders.ctypes.data,
+            order=address_of(orders),
             records=prepared.records,
             steps=steps,
-            scalars=0 if numbers is None else numbers.ctypes.data,
+            scalars=0 if numbers is None else address_of(numbers),
             epochs=epochs,
-            results=results.ctypes.data,
+            results=address_of(results),
         )
-        words = np.array([*row, *(array.ctypes.data for array in arrays)], np.int64)
+        words = np.array([*row, *map(address_of, arrays)], np.int64)
         waiting = _Waiting(job, prepared, words, results, (numbers, arrays, orders), time.perf_counter())
         self._jobs.append(waiting)
         self._begun.append(waiting)
-        self._words[QUEUE.slots // WORD + self._published % SLOTS] = words.ctypes.data
+        self._words[QUEUE.slots // WORD + self._published % SLOTS] = address_of(words)
         self._published += 1
         self._words[QUEUE.published // WORD] = self._published
         if self._others is None:

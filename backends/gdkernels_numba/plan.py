@@ -1,7 +1,7 @@
 """The choices of a plan: how to cut up a step, by its sizes and the caches."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from gdkernels.errors import InputError
@@ -114,7 +114,7 @@ class StepChoices:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the choices by the names that plans and checkpoints have for them."""
-        return {_STORED.get(name, name): value for name, value in asdict(self).items()}
+        return {_STORED.get(name, name): value for name, value in vars(self).items()}
 
 
 # The names of choices in plans and checkpoints, which are a format, where they are not those of the fields.

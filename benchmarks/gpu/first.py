@@ -75,7 +75,7 @@ def sanitized(tool: str, name: str, precision: str, kernel: str) -> str:
     tool
         One of `TOOLS`.
     kernel
-        "graphs" or "narrow", as plans call them; or "many", which is narrow with a CTA for each model.
+        "graphs" or "narrow", as plans call them; "many", which is narrow with a CTA for each model, or "batches".
     """
     program = shutil.which("compute-sanitizer")
     if program is None:
@@ -95,7 +95,8 @@ def a_step(name: str, precision: str, kernel: str) -> dict[str, Any]:
     from gdkernels_cupy import CuPyBackend
 
     case, data, backend = CASES[name], data_of(CASES[name]), CuPyBackend()
-    choices = {"many": True, "kernel": "narrow"} if kernel == "many" else {"kernel": kernel}
+    choices: dict[str, Any] = {"kernel": "narrow" if kernel == "many" else kernel}
+    choices |= {"many": True} if kernel in ("many", "batches") else {}
     executable = backend.compile(case.program, Plan("cupy", "cuda:0", precision, choices))
     assert executable is not None, "it was not compiled"
 

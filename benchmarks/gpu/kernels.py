@@ -1,23 +1,21 @@
 """The kernels as compilers make them, without a GPU: registers, frames and shared memory, for six architectures.
 
 ``python -m benchmarks.gpu.kernels LIBNVRTC … --out FILE`` takes libraries of NVRTC by their paths, compiles what a few
-networks need with each, and writes a table.
+networks need with each, and writes a table. Beside it, in a file whose name ends with .json, is what compilers said.
+That is written after each kernel: you can interrupt this, and only kernels whose text has changed are compiled anew.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import re
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from benchmarks.gpu.compiled import Compiler, KeptRows, Row
 from benchmarks.gpu.typical import TYPICAL, network
 from gdkernels.backend.program import Program
 from gdkernels.definition import activations
@@ -29,71 +27,10 @@ __all__ = ["ARCHITECTURES", "Compiler", "main"]
 # Compute capability, and the bytes of shared memory that a CTA has when it asks.
 ARCHITECTURES = {80: 166912, 86: 101376, 89: 101376, 90: 232448, 100: 232448, 120: 101376}
 
-_OPTIONS = ("-std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v")
-
-
 _GRAPHS: dict[str, Program] = {
     "three of 256, relu": network(activations.relu, (256,) * 4, SGD()),
     "three of 256, gelu, Adam": network(activations.gelu, (256,) * 4, Adam()),
 }
-
-
-@dataclass(frozen=True)
-class Row:
-    """The figures that ptxas gives for a module: the largest over its kernels, or those of the training kernel."""
-
-    registers: int
-    frame: int
-    spilled: int
-    static_shared: int
-    seconds: float
-
-
-class Compiler:
-    """A library of NVRTC, by its path."""
-
-    def __init__(self, path: str) -> None:
-        self._library = ctypes.CDLL(path)
-        major, minor = ctypes.c_int(), ctypes.c_int()
-        self._call("nvrtcVersion", ctypes.byref(major), ctypes.byref(minor))
-        self.name = f"NVRTC {major.value}.{minor.value}"
-
-    def compile(self, text: str, capability: int) -> tuple[str, float]:
-        """Return what ptxas says of a text, and the seconds that it took; a refusal is a RuntimeError."""
-        program, began = ctypes.c_void_p(), time.perf_counter()
-        self._call("nvrtcCreateProgram", ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None)
-        given = [f"-arch=sm_{capability}".encode(), *(option.encode() for option in _OPTIONS)]
-        status = self._library.nvrtcCompileProgram(program, len(given), (ctypes.c_char_p * len(given))(*given))
-        size = ctypes.c_size_t()
-        self._call("nvrtcGetProgramLogSize", program, ctypes.byref(size))
-        log = ctypes.create_string_buffer(size.value)
-        self._call("nvrtcGetProgramLog", program, log)
-        self._call("nvrtcDestroyProgram", ctypes.byref(program))
-        said = log.value.decode(errors="replace")
-        if status:
-            raise RuntimeError(f"{self.name} refuses sm_{capability}: {said[:500]}")
-        return said, time.perf_counter() - began
-
-    def _call(self, name: str, *arguments: object) -> None:
-        status = getattr(self._library, name)(*arguments)
-        if status:
-            raise RuntimeError(f"{name} answers {status}")
-
-
-def row_of(log: str, seconds: float, kernel: str | None = None) -> Row:
-    """Return the figures of one kernel, or the largest over all of a module."""
-    parts = [part for part in log.split("Compiling entry function")[1:] if kernel is None or f"'{kernel}'" in part]
-
-    def largest(pattern: str) -> int:
-        return max((int(n) for part in parts for n in re.findall(pattern, part)), default=0)
-
-    return Row(
-        largest(r"Used (\d+) registers"),
-        largest(r"(\d+) bytes stack frame"),
-        largest(r"(\d+) bytes spill stores"),
-        largest(r"(\d+) bytes smem"),
-        seconds,
-    )
 
 
 def _modules() -> Iterator[tuple[str, str]]:
@@ -128,40 +65,45 @@ def _networks() -> Iterator[tuple[str, Program, str]]:
 class _Trial:
     """A device of which only a compiler is there: what it makes of variants is tried as on a GPU."""
 
-    def __init__(self, compiler: Compiler, capability: int) -> None:
+    def __init__(self, known: KeptRows, compiler: Compiler, capability: int) -> None:
         from gdkernels_cupy.persistent.launch_device import DeviceProperties
 
         self.properties = DeviceProperties(capability, ARCHITECTURES[capability])
-        self._compiler, self._capability, self.rows = compiler, capability, list[Row]()
+        self._known, self._compiler, self._capability = known, compiler, capability
+        self.rows: list[Row] = []
 
     def describe(self) -> Any:
         return [self._compiler.name, self._capability]
 
     def compile(self, source: Any) -> Any:
-        log, seconds = self._compiler.compile(source.text, self._capability)
-        self.rows.append(row_of(log, seconds, "train"))
+        self.rows.append(self._known.row(self._compiler, self._capability, source.text, "train"))
         return self
+
+    def seconds(self) -> float:
+        """Return what trials have taken, now or when they were made."""
+        return sum(row.seconds for row in self.rows)
 
     def local_bytes(self) -> int:
         return self.rows[-1].frame
 
 
-def _persistent(compiler: Compiler, capability: int, program: Program, precision: str) -> str:
+def _persistent(known: KeptRows, compiler: Compiler, capability: int, program: Program, precision: str) -> str:
     """Return the columns of a persistent kernel, or why there is none."""
     from gdkernels_cupy.persistent.fitting import sources_of
     from gdkernels_cupy.persistent.trials import first_in_registers
 
-    trial = _Trial(compiler, capability)
+    trial = _Trial(known, compiler, capability)
     try:
         sources = sources_of(program, precision, ARCHITECTURES[capability])
-        source, _ = first_in_registers(sources, trial, clock=time.process_time)  # type: ignore[arg-type]
+        source, _ = first_in_registers(sources, trial, clock=trial.seconds)  # type: ignore[arg-type]
     except ScheduleError as error:
         return f"declined: {error} | | | | |"
     row, how = trial.rows[-1], f"{source.warps} warps"
     how += f", {source.spilled_gradients} gradients spilled" if source.spilled_gradients else ""
     how += ", computed again" if source.recomputes else ""
-    shared = source.shared_bytes + row.static_shared
-    return f"{how} | {len(trial.rows)} | {row.registers} | {row.frame} | {row.spilled} | {shared} |"
+    how += ", left operands loaded" if source.reloads else ""
+    tried, shared = f"{len(trial.rows)} in {trial.seconds():.1f} s", source.shared_bytes + row.static_shared
+    return f"{how} | {tried} | {row.registers} | {row.frame} | {row.spilled} | {shared} |"
 
 
 _BEGIN = """# What compilers make of the kernels
@@ -174,7 +116,7 @@ arguments out of the ordinary, or an array that is indexed. `python -m benchmark
 """
 
 
-def table(compilers: list[Compiler]) -> str:
+def table(compilers: list[Compiler], known: KeptRows) -> str:
     """Return the table as Markdown."""
     lines = [
         "| kernels | architecture | compiler | variant | tried | registers | frame | spilled | shared memory |",
@@ -184,11 +126,11 @@ def table(compilers: list[Compiler]) -> str:
         for compiler in compilers:
             begin = f"sm_{capability} | {compiler.name}"
             for name, text in _modules():
-                row = row_of(*compiler.compile(text, capability))
+                row = known.row(compiler, capability, text)
                 figures = f"{row.registers} | {row.frame} | {row.spilled} | {row.static_shared}"
                 lines.append(f"| {name} | {begin} | – | – | {figures} |")
             for name, program, precision in _networks():
-                found = _persistent(compiler, capability, program, precision)
+                found = _persistent(known, compiler, capability, program, precision)
                 lines.append(f"| persistent: {name}, {precision} | {begin} | {found}")
                 print(lines[-1], file=sys.stderr, flush=True)
     return "\n".join(lines) + "\n"
@@ -202,7 +144,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     compilers = [Compiler(path) for path in options.libraries]
     with tempfile.TemporaryDirectory() as empty, patch.dict("os.environ", GDKERNELS_CACHE=empty):  # nothing is known
-        Path(options.out).write_text(_BEGIN + table(compilers), "utf-8")
+        out = Path(options.out)
+        known = KeptRows(out.with_suffix(".json"))
+        out.write_text(_BEGIN + table(compilers, known), "utf-8")
+        known.forget_others()
     return 0
 
 

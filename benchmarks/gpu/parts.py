@@ -105,6 +105,21 @@ def _many() -> Items:
     return items
 
 
+def _batches() -> Items:
+    """Return the checks and the rows of models that no CTA has room for; a narrow shape shows what they cost there."""
+    precisions = ("float32", "tf32", "bfloat16")
+    items = {f"batches, in {p}": GPUItem(partial(many_models.batches_agree, p), 40) for p in precisions}
+    rows = [(name, precision, 64) for name in many_models.LARGE for precision in precisions]
+    rows += [("64-256-10, batch 128", "tf32", models) for models in (1, 4, 16, 256)]
+    for name, precision, models in rows:
+        row = partial(many_models.speed, name, precision, models=models)
+        items[f"{models} models of {name}, {precision}"] = GPUItem(row, 24)
+    for tool in first.TOOLS:
+        step = partial(first.sanitized, tool, "relu-sse", "float32", "batches")
+        items[f"{tool} on relu-sse in float32 by a batch of models"] = GPUItem(step, 20)
+    return items
+
+
 def _own(case: GPUCase) -> tuple[str, ...]:
     """Return our own slower ways, which show the gain of the persistent kernel and of compiling."""
     return ("gdkernels, CUDA graphs",) if case.width <= 64 else ("gdkernels, definition on CuPy",)
@@ -124,6 +139,7 @@ PARTS: dict[str, Items] = {
     "grid, 1024 wide": _grid(GRID[10:13], 120),
     "grid, 4096 wide": _grid(GRID[13:], 155),
     "many models": _many(),
+    "many models as batches": _batches(),
 }
 
 # What fits into a quarter of an hour on a device that is lent: whether the kernels are right, and what float32 gains.

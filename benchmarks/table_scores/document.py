@@ -20,7 +20,7 @@ def table_of_scores(content: dict[str, Any]) -> str:
     """Return the scores of a file of `benchmarks.table_scores`, on the splits on which ours was measured."""
     scores = [Score(**row) for row in content["scores"]]
     who = [name for name in _ORDER if any(score.participant == name for score in scores)]
-    heads = ["table", "splits", "figure", *who, f"gain on {HGB}", *([f"gain on {BEFORE}"] if BEFORE in who else [])]
+    heads = ["table", "splits", "figure", *who]
     main = OURS if OURS in who else who[0]
     measured = {(score.table, score.seed) for score in scores if score.participant == main}
     lines: list[str] = []
@@ -46,17 +46,19 @@ def _everywhere(scores: Sequence[Score], name: str) -> bool:
 
 
 def _line(scores: list[Score], who: Sequence[str]) -> str:
-    cells = []
-    for name in who:
-        values = [score.value for score in scores if score.participant == name]
-        cells.append(f"{np.mean(values):.3f}" if values else "–")
-    gains = [_gain(difference(scores, OURS, other)) for other in (HGB, BEFORE) if other in who]
     splits = len({score.seed for score in scores})
-    return f"| {scores[0].table} | {splits} | {scores[0].figure} | {' | '.join([*cells, *gains])} |"
+    cells = [_cell([score for score in scores if score.participant in (OURS, name)], name, splits) for name in who]
+    return f"| {scores[0].table} | {splits} | {scores[0].figure} | {' | '.join(cells)} |"
 
 
-def _gain(found: tuple[float, float, int]) -> str:
-    mean, error, count = found
-    if not count:
+def _cell(scores: list[Score], name: str, splits: int) -> str:
+    """Return the mean of a participant, and in brackets how much better ours is on the splits that both have."""
+    values = [score.value for score in scores if score.participant == name]
+    if not values:
         return "–"
-    return f"{mean:+.3f}" + ("" if math.isnan(error) else f" ± {error:.3f}")
+    told = f"{np.mean(values):.3f}"
+    mean, error, count = difference(scores, OURS, name)
+    if name == OURS or not count:
+        return told
+    gain = f"{mean:+.3f}" + ("" if math.isnan(error) else f" ± {error:.3f}")
+    return f"{told} ({gain}{'' if count == splits else f', of {count}'})"

@@ -5,18 +5,10 @@ and `verification` measures how far a backend is from the definition in float64.
 backend runs, and each backend decides how it compiles.
 """
 
-from gdkernels.backend.contract import (
-    CONTRACT,
-    PRECISIONS,
-    Backend,
-    Executable,
-    Job,
-    Plan,
-    State,
-    host_array,
-    storage_dtype,
-)
+from gdkernels.backend.contract import CONTRACT, Backend
+from gdkernels.backend.executable import Executable, Job
 from gdkernels.backend.program import Program
+from gdkernels.backend.values import PRECISIONS, Plan, State, host_array, storage_dtype
 
 __all__ = [
     "CONTRACT",

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend.contract import State
 from gdkernels.backend.program import Program, slot_names
+from gdkernels.backend.values import State
 from gdkernels.definition.network import Arrays, Slots
 from gdkernels.errors import InputError
 from gdkernels.randomness import KeyedOrder, row_keys

@@ -207,9 +207,16 @@ class Program:
     @cached_property
     def without_numbers(self) -> "Program":
         """The program with other numbers in place of these and of the rate: one for all that share their code."""
-        own = () if self.optimizer is None else numbers_of(self.optimizer)
-        numbers = dict.fromkeys([*self.numbers, *(f"{_OPTIMIZER}{name}" for name in own)], 0.5)
-        return self._with(numbers) if numbers else self
+        objective, optimizer = self.objective, self.optimizer
+        if objective is not None and (objective.l2 or objective.clip_norm is not None):
+            fixed: dict[str, Any] = {n: 0.5 for n, v in (("l2", objective.l2), ("clip_norm", objective.clip_norm)) if v}
+            objective = replace(objective, **fixed)
+        if optimizer is not None and (own := numbers_of(optimizer)):
+            optimizer = with_numbers(optimizer, dict.fromkeys(own, 0.5))
+        if objective is self.objective and optimizer is self.optimizer:
+            return self
+        others = self.gradient_norm, self.weighted, self.part_of_batch
+        return Program(self.block, self.inputs, objective, optimizer, *others)  # asked for each of many models
 
     def _with(self, numbers: Mapping[str, Any]) -> "Program":
         """Return the program with other values of `numbers`, which may be nodes."""

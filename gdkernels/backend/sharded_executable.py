@@ -29,7 +29,7 @@ from gdkernels.definition.network import Arrays
 from gdkernels.groups import TreeSum, rows_of_shard
 from gdkernels.groups.sharding import Sharding
 from gdkernels.randomness import KeyedOrder
-from gdkernels.system.threads import at_most
+from gdkernels.system.thread_limits import at_most
 
 __all__ = ["SHARDS", "Sharded", "ShardedExecutable", "Spent", "check_shards", "order_of_rank", "rows_of_rank"]
 

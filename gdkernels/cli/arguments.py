@@ -1,6 +1,7 @@
 """The values of options, checked as they are parsed: an error names the option, the value and the choices."""
 
 import math
+import re
 import shlex
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterable, Mapping
@@ -52,7 +53,35 @@ class Parser(ArgumentParser):
         super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see {self.prog} --help)")
+        raise InputError(f"{message}{_nearest_choice(message)} (see {self.prog} --help)")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and refuse here what no option is: here it is known which command was asked for."""
+        found, others = super().parse_known_args(args, namespace)
+        unknown = [text for text in others if text.startswith("-")]
+        if unknown:
+            name = unknown[0].partition("=")[0]
+            self.error(f"there is no option {name}{_nearest(name, _OPTION.findall(self.format_help()))}")
+        if others:
+            self.error(f"one argument too many: {others[0]!r}")
+        return found, others
+
+
+_OPTION = re.compile(r"^ +(?:-\w, )?(--[a-z0-9-]+)", re.MULTILINE)  # where help tells of one
+_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")
+
+
+def _nearest_choice(message: str) -> str:
+    """Return a guess behind an error of argparse about a word that is none of its choices."""
+    match = _CHOICE.search(message)
+    return "" if match is None else _nearest(match[1], [one.strip(" '") for one in match[2].split(",")])
+
+
+def _nearest(word: str, choices: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, list(choices), n=1)
+    return f". Did you mean {close[0]}?" if close else ""
 
 
 def number(allowed: NumberRange) -> Callable[[str], Any]:

@@ -10,7 +10,7 @@ from gdkernels.cli.streams import say
 from gdkernels.dispatch.explanation import Explanation
 from gdkernels.errors import BackendError, InputError
 from gdkernels.models.mlp import MLP
-from gdkernels.system.threads import at_most, checked_threads
+from gdkernels.system.thread_limits import at_most, checked_threads
 from gdkernels.training.trainer import Trainer
 
 __all__ = ["add_to"]

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels import randomness
+from gdkernels.data.record_spec import RecordSpec
 from gdkernels.data.sparse import SparseRows
-from gdkernels.data.validation import RecordSpec, place_inputs, place_targets, place_weights
+from gdkernels.data.validation import place_inputs, place_targets, place_weights
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
 from gdkernels.randomness import KeyedOrder

@@ -1,42 +1,15 @@
 """Checks of inputs and targets: values that the loss can take, in the shape of the network's output."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from gdkernels.data.frames import ColumnNames, Frame, numbers_of
+from gdkernels.data.frames import Frame, numbers_of
 from gdkernels.data.sparse import SparseRows
 from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, Poisson
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
 
-__all__ = ["RecordSpec", "place_inputs", "place_targets", "place_weights"]
-
-
-@dataclass(frozen=True)
-class RecordSpec:
-    """The records that a network expects.
-
-    Attributes
-    ----------
-    inputs, outputs
-        Columns of X, and of the network's output.
-    widest
-        The most numbers that a record becomes on its way through the network.
-    loss
-        The loss that Y is for.
-    names
-        The columns of the frames that the network was trained on, if any.
-    codes
-        For the inputs that are codes of categories, by their number, how many categories there are.
-    """
-
-    inputs: int
-    outputs: int
-    widest: int
-    loss: Loss
-    names: ColumnNames
-    codes: Mapping[int, int] = field(default_factory=dict)
+__all__ = ["place_inputs", "place_targets", "place_weights"]
 
 
 def place_inputs(

@@ -5,25 +5,31 @@ the built-in with other parameters, or the user's own. Files keep the name and t
 """
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
-from typing import Any, Literal
+from functools import cache
+from importlib import import_module
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from gdkernels.definition import activations, losses, optimizers, schedules, solvers
 from gdkernels.errors import InputError, unknown_name
 
-__all__ = ["KINDS", "Kind", "describe", "names", "resolve", "restore"]
+__all__ = ["KINDS", "Kind", "built_ins", "describe", "names", "resolve", "restore"]
 
 Kind = Literal["activation", "loss", "optimizer", "schedule", "solver"]
 
-KINDS: dict[str, Mapping[str, Any]] = {
-    "activation": activations.BY_NAME,
-    "loss": losses.BY_NAME,
-    "optimizer": optimizers.BY_NAME,
-    "schedule": schedules.BY_NAME,
-    "solver": solvers.BY_NAME,
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+# Where the built-ins of a kind are, in a table BY_NAME: a network that only predicts never loads schedules and solvers.
+_HOMES: dict[Kind, str] = {
+    "activation": "gdkernels.definition.activations",
+    "loss": "gdkernels.definition.losses",
+    "optimizer": "gdkernels.definition.optimizers",
+    "schedule": "gdkernels.definition.schedules",
+    "solver": "gdkernels.definition.solvers",
 }
+_KINDS_BY_HOME = {home: kind for kind, home in _HOMES.items()}
 
 _WANTED = {
     "activation": "a function f(z, *, xp)",
@@ -33,12 +39,27 @@ _WANTED = {
     "solver": "a Solver",
 }
 
-_CLASSES: dict[str, type] = {"optimizer": optimizers.Optimizer, "solver": solvers.Solver}
+# How functions of a kind are called: so many arrays or numbers, and these keywords.
+_CALLED: dict[Kind, tuple[int, tuple[str, ...]]] = {
+    "activation": (1, ("xp",)),
+    "loss": (2, ("xp",)),
+    "schedule": (1, ("epochs", "losses")),
+}
+
+# The kinds whose values are objects of one class; those of the others are functions, or are called like one.
+_CLASSES: dict[Kind, str] = {"optimizer": "Optimizer", "solver": "Solver"}
+
+
+@cache
+def built_ins(kind: Kind) -> Mapping[str, Any]:
+    """Return the built-ins of this kind by name: values, or classes of values with defaults."""
+    found: Mapping[str, Any] = import_module(_HOMES[kind]).BY_NAME
+    return found
 
 
 def names(kind: Kind) -> tuple[str, ...]:
     """Return the names of the built-ins of this kind."""
-    return tuple(KINDS[kind])
+    return tuple(built_ins(kind))
 
 
 def resolve(kind: Kind, value: Any) -> Any:
@@ -57,11 +78,11 @@ def resolve(kind: Kind, value: Any) -> Any:
         For a name that is not known, and for what cannot be used as such a thing.
     """
     if isinstance(value, str):
-        if value not in KINDS[kind]:
-            if kind == "optimizer" and value in KINDS["solver"]:
+        if value not in built_ins(kind):
+            if kind == "optimizer" and value in built_ins("solver"):
                 raise InputError(f"{value!r} is a solver, not an optimizer: pass it as solver={value!r}")
-            raise unknown_name(kind, value, KINDS[kind], hint=f"Or pass your own: {_WANTED[kind]}.")
-        found = KINDS[kind][value]
+            raise unknown_name(kind, value, built_ins(kind), hint=f"Or pass your own: {_WANTED[kind]}.")
+        found = built_ins(kind)[value]
         return found() if isinstance(found, type) else found
     meant = _built_in(value)
     if meant is not None and meant[0] != kind:
@@ -72,11 +93,13 @@ def resolve(kind: Kind, value: Any) -> Any:
         if meant is None:
             raise InputError(f"{kind} must be an object, got the class {value.__name__}: pass {value.__name__}(…)")
         return value()
-    if not (isinstance(value, _CLASSES[kind]) if kind in _CLASSES else callable(value)):
+    if not _can_be(kind, value):
         raise InputError(
-            f"{kind} must be a name ({', '.join(KINDS[kind])}) or {_WANTED[kind]}, got {value!r} "
+            f"{kind} must be a name ({', '.join(built_ins(kind))}) or {_WANTED[kind]}, got {value!r} "
             f"of type {type(value).__name__}"
         )
+    if meant is None and kind in _CALLED:
+        _check_signature(kind, value)
     return value
 
 
@@ -126,25 +149,37 @@ def restore(kind: Kind, description: Mapping[str, Any], objects: Mapping[str, An
     return dataclasses.replace(value, **parameters) if parameters else value
 
 
+def _can_be(kind: Kind, value: Any) -> bool:
+    if kind not in _CLASSES:
+        return callable(value)
+    return isinstance(value, getattr(import_module(_HOMES[kind]), _CLASSES[kind]))
+
+
+def _check_signature(kind: Kind, value: Any) -> None:
+    """Raise `InputError` for a function that cannot be called as those of its kind are."""
+    count, keywords = _CALLED[kind]
+    try:
+        signature = inspect.signature(value)
+    except ValueError:  # a function of an extension may have none
+        return
+    try:
+        signature.bind(*[None] * count, **dict.fromkeys(keywords))
+    except TypeError as error:
+        name = getattr(value, "__name__", type(value).__name__)
+        raise InputError(f"{kind} must be {_WANTED[kind]}, got {name}{signature}: {error}") from None
+
+
 def _built_in(value: Any) -> tuple[str, str] | None:
     """Return kind and name of a built-in, of a built-in's class, or of an object of that very class."""
-    if isinstance(value, type):
-        return _OF_CLASS.get(value)
-    return _OF_CLASS.get(type(value)) or _OF_FUNCTION.get(id(value))
-
-
-def _classes() -> dict[type, tuple[str, str]]:
-    found: dict[type, tuple[str, str]] = {}
-    for kind, table in KINDS.items():
-        for name, value in table.items():
-            family = value if isinstance(value, type) else type(value)
-            if dataclasses.is_dataclass(family):
-                found.setdefault(family, (kind, name))
-    return found
-
-
-_OF_CLASS = _classes()
-_OF_FUNCTION = {id(value): (kind, name) for kind, table in KINDS.items() for name, value in table.items()}
+    kind = _KINDS_BY_HOME.get(getattr(value, "__module__", ""))  # of an object, it is that of its class
+    if kind is None:
+        return None
+    family = value if isinstance(value, type) else type(value)
+    for name, one in built_ins(kind).items():
+        same_family = family is (one if isinstance(one, type) else type(one))
+        if one is value or (same_family and dataclasses.is_dataclass(family)):
+            return kind, name
+    return None
 
 
 def _fields(value: Any) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from gdkernels.errors import InputError
 from gdkernels.graph import returned, value_and_pullbacks
 from gdkernels.graph.namespace import apart
 from gdkernels.graph.nodes import same_shape
+from gdkernels.graph.record_wise import check_apart
 from gdkernels.randomness import RandomNumbers
 
 __all__ = ["Arrays", "Slots", "forward", "gradient", "gradient_norm", "step_along", "train_step", "update"]
@@ -280,4 +281,5 @@ class _Total:
         value = self.loss(prediction, target, xp=xp)
         rule = "a loss returns a number for each record, such as xp.sum(…, axis=-1)"
         of_record = returned(value, self.loss, prediction.shape[:1], rule)
+        check_apart(of_record, x.shape[0])
         return xp.sum(weighted[0] * of_record if weighted else of_record)

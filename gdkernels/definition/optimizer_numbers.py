@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from copy import copy
+from functools import lru_cache
 from typing import Any
 
 from gdkernels.definition.optimizers import Optimizer
@@ -14,12 +15,17 @@ def numbers_of(optimizer: Optimizer) -> dict[str, float]:
 
     A number that is 0 is none of them: terms vanish with it, and slots.
     """
-    classes = type(optimizer).__mro__
-    declares, rules = (next(k for k, c in enumerate(classes) if name in vars(c)) for name in ("numbers", "rule"))
-    if declares > rules:  # the rule is not the one that they were declared for
+    if not _declares_for_its_rule(type(optimizer)):
         return {}
     found = {name: getattr(optimizer, name) for name in optimizer.numbers}
     return {name: float(value) for name, value in found.items() if isinstance(value, (int, float)) and value != 0}
+
+
+@lru_cache(maxsize=256)
+def _declares_for_its_rule(kind: type[Optimizer]) -> bool:
+    """Return whether the numbers that a class has are declared for the rule that it has."""
+    declares, rules = (next(k for k, c in enumerate(kind.__mro__) if name in vars(c)) for name in ("numbers", "rule"))
+    return declares <= rules
 
 
 def with_numbers(optimizer: Optimizer, numbers: Mapping[str, Any]) -> Optimizer:

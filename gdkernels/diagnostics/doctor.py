@@ -18,7 +18,7 @@ from packaging.version import InvalidVersion, Version
 from gdkernels.diagnostics import inventory
 from gdkernels.dispatch import choosing
 from gdkernels.errors import GdkernelsError, InputError
-from gdkernels.system import machine, threads
+from gdkernels.system import machine, thread_limits, threads
 from gdkernels.system.cache_contents import read_cache
 from gdkernels.system.cache_folder import cache_folder, unusable
 from gdkernels.system.control_groups import cpu_quota
@@ -26,7 +26,7 @@ from gdkernels.system.control_groups import cpu_quota
 __all__ = ["Diagnosis", "examine", "lines"]
 
 _LITTLE_SPACE = 1 << 30
-_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", threads.VARIABLE)
+_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", thread_limits.VARIABLE)
 
 # Distributions of which only one may be installed: they bring the same package.
 _ONE_OF = (("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x"),)

@@ -176,6 +176,10 @@ class Binding:
             raise InputError(f"{name} holds {array.dtype} values, not real numbers; encode text and categories first")
         return self.backend.asarray(array, dtype=self.dtype, device=self.device)
 
+    def zeros_like(self, a: Any) -> Any:
+        """Return zeros in the shape of an array of the backend."""
+        return np.zeros_like(a) if type(a) is np.ndarray else self.xp.zeros_like(a)
+
     def _from_elsewhere(self, value: Any, name: str) -> Any:
         device_type = value.__dlpack_device__()[0] if hasattr(value, "__dlpack_device__") else _DLPACK_CPU
         if device_type in DLPACK_HOST:

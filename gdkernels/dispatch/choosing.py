@@ -34,7 +34,7 @@ class Choice:
     Attributes
     ----------
     estimates
-        The estimated time of each candidate, in the order of priority; none if the work was not known.
+        The estimated time of each candidate, in the order of priority, if it was chosen by them.
     guessed
         Whether nobody named the backend: then another takes its place where it fails.
     """
@@ -112,8 +112,7 @@ def decide(
         raise BackendError(f"backend {found.name!r}{by} cannot run here: {problem}")
     asked = " and ".join(name for name in (by_backend, by_device) if name)
     place = (found.backend, device or found.devices[0])
-    known = () if work is None else tuple(estimates([place], precision, work, registry.versions()))
-    return Choice(*place, f"set by {asked}" if asked else "as asked for", known), []
+    return Choice(*place, f"set by {asked}" if asked else "as asked for"), []
 
 
 def _decide_automatically(

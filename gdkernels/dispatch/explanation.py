@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gdkernels.backend import Plan
-from gdkernels.dispatch import choosing
-from gdkernels.dispatch.estimates import Estimate, fastest, in_words, not_worth
+from gdkernels.dispatch import choosing, registry
+from gdkernels.dispatch.estimates import Estimate, estimates, fastest, in_words, not_worth
 from gdkernels.dispatch.workload import Workload
 
 __all__ = ["Explanation"]
@@ -33,7 +33,9 @@ class Explanation:
         self._choice, _ = choosing.decide(backend, device, precision, work)
         plan = Plan(*self._place, precision)
         self._why = self._choice.backend.why(work.program, plan, work.sizes)
-        here = [e for e in self._choice.estimates if (e.candidate.backend, e.candidate.device) == self._place]
+        known = estimates([(self._choice.backend, self._choice.device)], precision, work, registry.versions())
+        self._estimates = self._choice.estimates or tuple(known)  # a place that you named was chosen without them
+        here = [e for e in self._estimates if (e.candidate.backend, e.candidate.device) == self._place]
         self._best = fastest(here) or next(iter(here), None)
 
     @property
@@ -48,12 +50,12 @@ class Explanation:
             "device": self._choice.device,
             "reason": self._choice.reason,
             "why": self._why,
-            "estimates": [{**e.as_dict(), "chosen": e is self._best} for e in self._choice.estimates],
+            "estimates": [{**e.as_dict(), "chosen": e is self._best} for e in self._estimates],
         }
 
     def as_text(self) -> str:
         """Return a line for each candidate in the order of priority, the chosen one marked, and the reason."""
-        rows = [("" if e is not self._best else "→", str(e.candidate), *self._said(e)) for e in self._choice.estimates]
+        rows = [("" if e is not self._best else "→", str(e.candidate), *self._said(e)) for e in self._estimates]
         name, step = (max((len(row[k]) for row in rows), default=0) for k in (1, 2))
         lines = [f"{mark:1} {who:{name}}  {each:{step}}  {rest}" for mark, who, each, rest in rows]
         chosen = f"{' on '.join(self._place)}: {self._choice.reason}"

@@ -93,6 +93,8 @@ class _Fits:
 
 def _has_networks(estimator: Any) -> bool:
     """Return whether an estimator is one of ours, or made of one, such as a pipeline."""
+    if isinstance(estimator, type):  # which scikit-learn refuses
+        return False
     parts = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else ()
     return any(isinstance(part, BaseMLP) for part in (estimator, *parts))
 

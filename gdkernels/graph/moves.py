@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gdkernels.errors import TraceError
@@ -49,6 +49,8 @@ def column(graph: Graph, a: Node, k: int) -> Node:
             return graph.broadcast_to(graph.squeeze(source, 1), a.shape[:1])
         if source.ndim == 0:
             return graph.broadcast_to(source, a.shape[:1])
+    if a.dtype == BOOL:
+        return _of_condition(graph, a, lambda numbers: column(graph, numbers, k))
     return graph.node("column", (a,), k, a.shape[:1], a.dtype)
 
 
@@ -77,7 +79,14 @@ def columns(graph: Graph, a: Node, start: int | None, stop: int | None) -> Node:
         return graph.broadcast_to(a.args[0], (a.shape[0], width))
     if is_one(width):
         return graph.expand_dims(column(graph, a, first), axis=1)
+    if a.dtype == BOOL:
+        return _of_condition(graph, a, lambda numbers: columns(graph, numbers, first, last))
     return graph.node("columns", (a,), (first, last), (a.shape[0], width), a.dtype)
+
+
+def _of_condition(graph: Graph, a: Node, moved: Callable[[Node], Node]) -> Node:
+    """Return what moves a condition: compiled steps keep numbers alone, so it is moved as 1 and 0."""
+    return graph.apply("greater", moved(graph.apply("where", a, 1.0, 0.0)), 0.0)
 
 
 def concat(graph: Graph, arrays: Sequence[Node], axis: int | None) -> Node:

@@ -17,12 +17,13 @@ from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node, is_one
 from gdkernels.graph.operations import BOOL, INT, REAL
 
-__all__ = ["RecordWise", "record_wise"]
+__all__ = ["RecordWise", "check_apart", "record_wise"]
 
 _SHAPED = frozenset({"expand_dims", "squeeze"})  # which leave numbers in their order
 _MIXED = (
-    "each record must be computed by itself to have a row of the Jacobian, and this network computes something of "
-    "several records together ({}); train it with another solver or an optimizer"
+    "a record must be computed by itself, whichever others are in its batch, and here something is computed of several "
+    "records together: {}. A prediction would depend on the other records that it is asked for with. Compute along the "
+    "units (axis=1), as blocks.LayerNorm does"
 )
 
 
@@ -61,6 +62,7 @@ def record_wise(output: Node, wrt: Sequence[Node], cotangent: Node, records: Dim
     InputError
         If the network computes something of several records together.
     """
+    check_apart(output, records)
     graph = output.graph
     nodes = topological(output)
     depends = {n.id for n in wrt}  # on a parameter
@@ -68,8 +70,6 @@ def record_wise(output: Node, wrt: Sequence[Node], cotangent: Node, records: Dim
         if any(a.id in depends for a in node.args):
             depends.add(node.id)
     of_records = {node.id for node in nodes if any(d is records for d in node.shape)}
-    for node in nodes:
-        _check_apart(node, of_records, records)
     cotangents: dict[int, Node] = {output.id: graph.broadcast_to(cotangent, output.shape)}
     found: dict[int, RecordWise] = {}
     for node in reversed(nodes):
@@ -90,11 +90,25 @@ def record_wise(output: Node, wrt: Sequence[Node], cotangent: Node, records: Dim
     return list(found.values())
 
 
-def _check_apart(node: Node, of_records: set[int], records: Dim) -> None:
-    takes = any(a.id in of_records for a in node.args)
-    count = sum(d is records for d in node.shape)
-    if takes and node.op != "dim" and count != 1:
-        raise InputError(_MIXED.format(f"{node.op} of {list(node.args[0].shape)}"))
+def check_apart(output: Node, records: Dim) -> None:
+    """Raise `InputError` if a record of `output` is computed of other records too, or of how many they are.
+
+    Parameters
+    ----------
+    output
+        A node [records, …].
+    records
+        The size that counts records.
+    """
+
+    def counts(node: Node) -> int:
+        return sum(d is records for d in node.shape)
+
+    for node in topological(output):
+        if node.op == "dim" and node.attribute is records:
+            raise InputError(_MIXED.format("the number of records enters"))
+        if any(counts(a) for a in node.args) and counts(node) != 1:
+            raise InputError(_MIXED.format(f"{node.op} of {' and '.join(str(list(a.shape)) for a in node.args)}"))
 
 
 def _where_it_meets(

@@ -5,6 +5,7 @@ A module that is not known by its very class is refused by its name: a subclass 
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from gdkernels.definition.naming import resolve
 from gdkernels.errors import InputError
 
 __all__ = ["TorchNetwork", "is_module", "torch_network"]
+
+_log = logging.getLogger("gdkernels")
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,9 @@ def torch_network(model: Any, objects: Mapping[str, Activation] | None = None) -
     output: Activation = identity  # an activation, until a module follows it
     flat = list(_flat(model, ""))
     _check_apart(flat)
+    frozen = [told for told, module in flat if not all(p.requires_grad for p in module.parameters())]
+    if frozen:
+        _log.warning("%s: parameters that require no gradient are trained like others here", ", ".join(frozen))
     for told, module in flat:
         found = _taken(module, told, objects or {})
         if not found:

@@ -1,6 +1,7 @@
 """Numbers of a step that the host knows beforehand: rates, corrections, sizes; for all steps at once, in float64."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,8 @@ from gdkernels.graph.derivative import topological
 from gdkernels.graph.nodes import Node
 
 __all__ = ["ScalarTable", "known_of_steps", "scalar_table"]
+
+_MOST_KNOWN = 1 << 15  # steps
 
 _NUMPY_NAMES = {"pow": "power"}
 
@@ -27,14 +30,24 @@ def known_of_steps(
     numbers
         Those of the program: `Program.numbers`.
     """
-    steps = np.arange(float(len(learning_rates)))
-    in_epoch = steps % -(-records // batch)
+    steps = len(learning_rates)
+    times, sizes = (_known if steps <= _MOST_KNOWN else _counted)(steps, records, batch)
     return {
         "learning_rate": np.asarray(learning_rates, np.float64),
-        "t": done + 1.0 + steps,
-        "B": np.minimum(batch, records - batch * in_epoch),
+        "t": times + done if done else times,
+        "B": sizes,
         **numbers,
     }
+
+
+def _counted(steps: int, records: int, batch: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the numbers of some steps from 1 on, and the records of each; do not change them."""
+    counted = np.arange(float(steps))
+    in_epoch = counted % -(-records // batch)
+    return counted + 1.0, np.minimum(batch, records - batch * in_epoch)
+
+
+_known = lru_cache(maxsize=16)(_counted)  # many models are trained for as many steps
 
 
 def scalar_table(

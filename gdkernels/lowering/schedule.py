@@ -116,7 +116,7 @@ class _Tile:
         if any(value_of(a).id in self.over_batch for a in node.args):
             self.over_batch.add(node.id)
             if in_tile:
-                raise ScheduleError(f"{node} needs a sum over the batch before the batch is done")
+                raise ScheduleError(f"{node} needs a sum over the batch or over parameters before the batch is done")
         if node.id in self.folded:
             return
         if node.op == "matmul":
@@ -209,6 +209,8 @@ class _Tile:
             self.over_batch.add(node.id)
         elif kind not in (WEIGHTS, UNITS) or result != NUMBER:
             raise ScheduleError(f"{node} reduces over something that compiled steps keep apart")
+        else:
+            self.over_batch.add(node.id)  # of parameters: it is computed with the update, as their norm is
 
     def _accumulate(self, accumulation: Accumulation) -> None:
         self.result.accumulations.append(accumulation)

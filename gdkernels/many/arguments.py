@@ -12,9 +12,10 @@ import numpy.typing as npt
 from gdkernels.data.records import Records
 from gdkernels.errors import InputError
 from gdkernels.models.network import Network
+from gdkernels.training.jobs.fit_job import Rows
 
 __all__ = [
-    "TRAINER_SETTINGS", "Rows", "check_share", "checked_models", "checked_rows", "checked_settings", "of_model",
+    "TRAINER_SETTINGS", "check_share", "checked_models", "checked_rows", "checked_settings", "of_model",
     "rows_of",
 ]  # fmt: skip
 
@@ -22,7 +23,6 @@ TRAINER_SETTINGS = (
     "optimizer", "loss", "batch_size", "schedule", "l2", "l2_in_loss", "clip_norm", "reduction", "solver",
 )  # fmt: skip
 
-Rows = npt.NDArray[np.int64]
 _Given = npt.NDArray[Any] | None
 
 
@@ -86,7 +86,9 @@ def _numbers(one: Any, what: str) -> npt.NDArray[Any]:
         array = np.asarray(one if isinstance(one, Sized) or not isinstance(one, Iterable) else list(one))
     except ValueError:  # lists of different lengths
         array = np.empty((0, 0))
-    if array.ndim != 1 or not array.size or array.dtype.kind not in "iub":
+    if array.shape == (0,):
+        raise InputError(f"{what} has no rows: a model needs at least one")
+    if array.ndim != 1 or array.dtype.kind not in "iub":
         raise InputError(f"{what} must be a list of numbers of rows, or True and False for each row")
     return array
 

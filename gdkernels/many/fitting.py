@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,20 @@ from gdkernels.groups.agreement import agree, guarded
 from gdkernels.groups.sharding import threads_of_ranks
 from gdkernels.many.arguments import check_share, checked_models, checked_rows, checked_settings, of_model, rows_of
 from gdkernels.many.dealing import dealt
-from gdkernels.many.jobs import Checkpoints, FitJob, Paces, PlanChoices, digest_of
-from gdkernels.many.meeting import MOST_AT_A_TIME, Meeting
-from gdkernels.many.one_pass import in_one_pass
-from gdkernels.many.shared_data import SharedData
-from gdkernels.many.workers import GivenUpError, run_jobs
 from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
 from gdkernels.system.machine import cores
 from gdkernels.system.progress import progress_bar
-from gdkernels.system.threads import asked_bound, at_most
+from gdkernels.system.thread_limits import at_most
+from gdkernels.system.threads import asked_bound
 from gdkernels.training.checkpointing import Cadence, StopSignals
 from gdkernels.training.history import History
+from gdkernels.training.jobs.fit_job import Checkpoints, FitJob, Paces, PlanChoices, digest_of
+from gdkernels.training.jobs.meeting import MOST_AT_A_TIME, Meeting
+from gdkernels.training.jobs.one_pass import in_one_pass
+from gdkernels.training.jobs.shared_data import SharedData
+from gdkernels.training.jobs.shown import shown_by
+from gdkernels.training.jobs.threads import GivenUpError, run_jobs
 from gdkernels.training.settings import FitSettings
 
 __all__ = ["fit_many"]
@@ -156,7 +158,7 @@ def fit_many(
                 return Interrupted(told, int(signals.asked))
 
             def histories(jobs: Sequence[FitJob], threads: int) -> list[History]:
-                shown = _shown_by(bar)
+                shown = shown_by(bar)
                 found = in_one_pass(dict(enumerate(jobs)), threads, shown)
                 left = [k for k in range(len(jobs)) if k not in found]
                 found |= zip(left, _in_turn([jobs[k] for k in left], threads, shown, asked_to_end), strict=True)
@@ -193,23 +195,6 @@ def _in_turn(
         return run_jobs([attending(job) for job in jobs], at_once, done, ends, lambda: meeting.executables)
     except GivenUpError as given_up:
         raise meeting.error or given_up from None
-
-
-def _shown_by(bar: Any) -> Callable[[History], None]:
-    """Return a function that shows on a bar that another model is done, and the lowest loss so far."""
-    lowest = np.inf
-
-    def done(history: History) -> None:
-        nonlocal lowest
-        if bar is None:
-            return
-        reached = [epoch.watched for epoch in history.epochs if epoch.number == history.best_epoch]
-        lowest = min([lowest, *reached])
-        with suppress(OSError):  # the terminal has gone: the work goes on
-            bar.set_postfix_str(f"lowest loss {lowest:.4g}", refresh=False)
-            bar.update()
-
-    return done
 
 
 def _threads(wanted: int | None, networks: Sequence[BoundNetwork], bindings: Sequence[Binding]) -> int:

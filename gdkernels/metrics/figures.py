@@ -101,8 +101,8 @@ def resolve_metrics(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
     InputError
         For a name that is not known.
     """
-    if isinstance(metrics, str):
-        raise InputError(f"metrics must be a list, got {metrics!r}: write [{metrics!r}]")
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise InputError(f"metrics must be a list, got {metrics!r}" + (f": write [{metrics!r}]" if metrics else ""))
     result: dict[str, Metric] = {}
     for metric in metrics:
         if isinstance(metric, str):

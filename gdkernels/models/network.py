@@ -7,32 +7,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from gdkernels.backend import Backend
-from gdkernels.data.frames import Frame
-from gdkernels.data.records import place_records
-from gdkernels.data.stored import Stored
-from gdkernels.definition import gradient
 from gdkernels.definition.activations import Activation
 from gdkernels.definition.blocks import Block
 from gdkernels.definition.blocks.checks import check_block
 from gdkernels.definition.blocks.columns import named
 from gdkernels.definition.losses import BinaryCrossEntropy, Loss
-from gdkernels.definition.optimizers import Optimizer
-from gdkernels.definition.schedules import ScheduleFunction
-from gdkernels.definition.solvers import Solver
-from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
 from gdkernels.network import BoundNetwork, Structure
 from gdkernels.system.notebook import html_table
 
 if TYPE_CHECKING:
+    from gdkernels.definition.optimizers import Optimizer
+    from gdkernels.definition.schedules import ScheduleFunction
+    from gdkernels.definition.solvers import Solver
+    from gdkernels.dispatch.binding import Binding
     from gdkernels.groups import Group
     from gdkernels.metrics import Metric
     from gdkernels.models.continuation import Continuation
-    from gdkernels.training.fit import Callback
     from gdkernels.training.history import History
+    from gdkernels.training.looks import Callback
     from gdkernels.training.trainer import Trainer
 
 __all__ = ["Network"]
@@ -121,7 +115,9 @@ class Network:
     def _known(self, X: Any) -> BoundNetwork:
         """Return the network, and make it for the columns of X first if there is none."""
         if self._network is None and self._made is not None:
-            inputs, names = _columns(X)
+            from gdkernels.models.columns_of_data import columns_of  # most say how many inputs they have
+
+            inputs, names = columns_of(X)
             if inputs is None:
                 raise InputError("X must be [records, inputs], so that the network knows its inputs; or pass inputs=")
             self._network = self._made(inputs, names)
@@ -251,7 +247,9 @@ class Network:
         starts
             How many initial weights to train from, the present ones first. The network keeps the parameters of the
             start with the lowest final loss (the validation loss if there is one), and ``history.starts`` describes
-            all. Each start keeps its checkpoints in a folder of its own.
+            all. Small networks are trained as many at a time as there are threads, each to the bits of its own fit;
+            one by one with callbacks, `checkpoint` or `retries`. Each start keeps its checkpoints in a folder of its
+            own.
         """
         self._known(X)
         settings: dict[str, Any] = {
@@ -272,8 +270,8 @@ class Network:
             "sample_weight": sample_weight,
             "validation": validation,
             "patience": patience,
-            "callbacks": tuple(callbacks),
-            "metrics": tuple(metrics) if not isinstance(metrics, str) else metrics,
+            "callbacks": _read_once(callbacks),
+            "metrics": _read_once(metrics),
             "stop_gradient_norm": stop_gradient_norm,
             "gradient_norm": gradient_norm,
             "retries": retries,
@@ -348,36 +346,15 @@ class Network:
         loss
             None is the one that the network was last trained with, or else "sse".
         """
-        network = self._known(X)
-        objective = network.objective_for(loss, reduction)
+        from gdkernels.models.measuring import loss_on
 
-        def measured(binding: Binding) -> float:
-            records = place_records(binding, X, Y, None, spec=network.expects(objective))
-            return network.error(records, objective) / (1 if objective.reduction == "sum" else len(records))
-
-        return network.computing(X, measured)
+        return loss_on(self._known(X), X, Y, loss, reduction)
 
     def gradient(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> Any:
         """Return the gradient of what `loss` returns, by the names of the parameters; arrays of the backend."""
-        network = self._known(X)
-        objective = network.objective_for(loss, reduction)
+        from gdkernels.models.measuring import gradient_on
 
-        def computed(binding: Binding) -> Any:
-            records = place_records(binding, X, Y, None, spec=network.expects(objective))
-            program = network.structure.program(objective)
-            return gradient(
-                program.block,
-                network.parameters,
-                records.x,
-                records.y,
-                trained=program.trained,
-                loss=objective.loss,
-                reduction=objective.reduction,
-                xp=binding.xp,
-            )[1]
-
-        with np.errstate(all="ignore"):
-            return network.computing(X, computed)
+        return gradient_on(self._known(X), X, Y, loss, reduction)
 
     # ---- files
 
@@ -438,12 +415,6 @@ def _bound_network(
     return BoundNetwork(Structure.checked(own, inputs, output), **how)
 
 
-def _columns(X: Any) -> tuple[int | None, tuple[str, ...] | None]:
-    """Return the number of columns of X, None if it is no table, and their names, None if they have none."""
-    stored = Stored.of(X, None, None)
-    first = X if stored is None else stored.sample(1)[0]
-    frame = Frame.of(first, "X")
-    if frame is not None:
-        return len(frame.names), frame.names
-    shape: tuple[int, ...] = tuple(first.shape) if hasattr(first, "shape") else np.asarray(first).shape
-    return int(shape[1]) if len(shape) == 2 else None, None
+def _read_once(values: Iterable[Any]) -> Any:
+    """Return what is read again for each start; what is no list is for whoever reads it to refuse."""
+    return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else values

@@ -5,29 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from gdkernels import randomness
 from gdkernels.backend import PRECISIONS, Backend, Executable, Plan
-from gdkernels.backend.program import Program
 from gdkernels.data.frames import ColumnNames, dtype_name
-from gdkernels.data.records import Records, records_in
-from gdkernels.data.sparse import taking
-from gdkernels.data.validation import RecordSpec, place_inputs
+from gdkernels.data.record_spec import RecordSpec
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective, checked_reduction
-from gdkernels.dispatch import choosing
-from gdkernels.dispatch.binding import Binding
-from gdkernels.dispatch.shared_executables import shared
-from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError, InputError, unknown_name
-from gdkernels.network.places import Places, by_name
 from gdkernels.network.structure import Structure
-from gdkernels.system.threads import at_most, checked_threads
+from gdkernels.system.thread_limits import at_most, checked_threads
+
+if TYPE_CHECKING:  # a network that has not computed loads nothing of what does
+    from gdkernels.data.records import Records
+    from gdkernels.dispatch.binding import Binding
+    from gdkernels.dispatch.workload import Workload
+    from gdkernels.network.places import Places
+    from gdkernels.network.predictor import Predictor
 
 __all__ = ["BoundNetwork"]
 
@@ -82,22 +81,21 @@ class BoundNetwork:
         if precision is not None and precision not in PRECISIONS:
             raise unknown_name("precision", precision, PRECISIONS)
         self._precision = precision
-        self._backend = backend
+        self._backend, self._device = backend, device
         self.binding: Binding | None = None
-        self._executables: dict[Program, Executable] = {}
-        self._last: tuple[Program, Executable] | None = None  # programs are compared by all that they are made of
-        self._places = Places(backend, device)
+        self._known_places: Places | None = None
+        self._last_predictor: Predictor | None = None
         if backend != "auto" or device is not None:  # a place that the user named fails before loading data
-            choosing.choose(backend, device, precision or "float32")
+            self._places.binding(precision or "float32")
         structure.check_memory()
         self.parameters: dict[str, Any] = structure.initial_parameters(self.seed)
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy, also in another process, has the parameters on the host until it computes. What it computes with is
         # made anew there.
-        backend = self._backend if isinstance(self._backend, str) else by_name(self._backend)
+        backend = self._backend if isinstance(self._backend, str) else self._places.backend_by_name
         there = {"parameters": self.host_parameters(), "_precision": self.precision, "_backend": backend}
-        return vars(self) | there | {"binding": None, "_executables": {}, "_last": None}
+        return vars(self) | there | {"binding": None, "_known_places": None, "_last_predictor": None}
 
     @property
     def inputs(self) -> int:
@@ -138,10 +136,11 @@ class BoundNetwork:
         wanted: str | Backend = "auto" if backend is None else backend
         if backend is None and self.binding is not None and device in self.binding.backend.devices():
             wanted = self.binding.backend
-        choice = choosing.choose(wanted, device, self.precision or "float32")
-        self._backend, self._places = choice.backend, self._places.named(choice.backend, choice.device)
+        there = self._places.named(wanted, device).binding(self.precision or "float32")
+        self._known_places = self._places.named(there.backend, there.device)
+        self._backend, self._device = there.backend, there.device
         if self.binding is not None:
-            self._rebind(Binding(choice.backend, choice.device, self.binding.precision, choice.reason))
+            self._rebind(there)
 
     def bind(self, X: Any, workload: Callable[[int], Workload] | None = None, planned: Plan | None = None) -> Binding:
         """Return the binding, and choose it first if there is none.
@@ -156,7 +155,7 @@ class BoundNetwork:
             A plan whose backend and device are used if the user named none and they are available here.
         """
         if self.binding is None:
-            self._places.first(self._rebind, X, self._job(X, workload), self._precision_for(X), planned)
+            self._places.first(self._rebind, X, workload or self._prediction, self._precision_for(X), planned)
             assert self.binding is not None
         return self.binding
 
@@ -186,8 +185,9 @@ class BoundNetwork:
         X, workload
             As for `bind`.
         """
-        job = self._job(X, workload)
-        return self.binding is not None and self._places.after(self.binding, error, self._rebind, X, job)
+        if self.binding is None:
+            return False
+        return self._places.after(self.binding, error, self._rebind, X, workload or self._prediction)
 
     def computing(
         self,
@@ -215,11 +215,17 @@ class BoundNetwork:
             with binding.backend.on_device(binding.device):
                 yield binding
 
-    def _job(self, X: Any, workload: Callable[[int], Workload] | None) -> Workload | None:
-        records = records_in(X)
-        return (workload or self._prediction)(records) if records else None
+    @property
+    def _places(self) -> Places:
+        if self._known_places is None:
+            from gdkernels.network.places import Places
+
+            self._known_places = Places(self._backend, self._device)
+        return self._known_places
 
     def _prediction(self, records: int) -> Workload:
+        from gdkernels.dispatch.workload import Workload
+
         return Workload(self.structure.program(), records, records)
 
     def _rebind(self, binding: Binding) -> None:
@@ -229,7 +235,7 @@ class BoundNetwork:
             return binding.place(a if old is None else old.to_numpy(a), "parameters")
 
         self.parameters = {name: move(a) for name, a in self.parameters.items()}
-        self.binding, self._executables, self._last = binding, {}, None
+        self.binding, self._last_predictor = binding, None
 
     # ---- parameters
 
@@ -303,16 +309,17 @@ class BoundNetwork:
 
     def predict(self, x: Any) -> Any:
         """Return the predictions [records, outputs] for placed inputs [records, inputs]."""
-        return self._predicted(self.structure.program(), x)
+        return self._predictor.predict(self.structure.program(), self.parameters, x)
 
     def place_and_predict(self, X: Any, objective: Objective | None = None) -> Any:
         """Check and place the user's inputs, and return `predict` of them, or with an objective `raw`."""
-        x = place_inputs(self.bind(X), X, self.inputs, columns=self.names.inputs, codes=self.structure.codes)
+        self.bind(X)
+        x = self._predictor.place(X, self.inputs, self.names.inputs, self.structure.codes)
         return self.predict(x) if objective is None else self.raw(x, objective)
 
     def raw(self, x: Any, objective: Objective) -> Any:
         """Return the input of the objective's loss: logits if the loss has a link."""
-        return self._predicted(self.structure.program(objective), x)
+        return self._predictor.predict(self.structure.program(objective), self.parameters, x)
 
     def error(self, records: Records, objective: Objective | None = None, by: Executable | None = None) -> float:
         """Return E, without a penalty, of records on the device, by the last objective unless one is given.
@@ -337,23 +344,14 @@ class BoundNetwork:
         output = self.predict(records.x)
         return [records.binding.to_numpy(a) for a in (records.y, output, records.weights) if a is not None]
 
-    def _predicted(self, program: Program, x: Any) -> Any:
-        executable = self._executable(program)
-        assert self.binding is not None
-        return taking(x, executable, program, self.binding).predict(self.parameters, x)
+    @property
+    def _predictor(self) -> Predictor:
+        if self._last_predictor is None:
+            from gdkernels.network.predictor import Predictor
 
-    def _executable(self, program: Program) -> Executable:
-        assert self.binding is not None
-        last = self._last
-        if last is not None and last[0] is program:
-            return last[1]
-        if program not in self._executables:
-            made = self.binding.executable(program)
-            if shared() is not None and made.with_program(program) is not None:
-                return made  # nobody keeps what is shared
-            self._executables[program] = made
-        self._last = (program, self._executables[program])
-        return self._last[1]
+            assert self.binding is not None
+            self._last_predictor = Predictor(self.binding)
+        return self._last_predictor
 
     def __str__(self) -> str:
         where = self.binding if self.binding is not None else f"backend {self.backend}, not yet bound"

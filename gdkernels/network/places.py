@@ -6,20 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gdkernels.backend import Backend, Plan
-from gdkernels.dispatch import registry
+from gdkernels.data.records import records_in
+from gdkernels.dispatch import choosing, registry
 from gdkernels.dispatch.array_api import choose_for, on_host
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError
 
-__all__ = ["Places", "by_name"]
+__all__ = ["Places"]
 
 Move = Callable[[Binding], None]
-
-
-def by_name(backend: Backend) -> str | Backend:
-    """Return the name by which a backend is found, or the backend itself where it is not found so."""
-    return backend.name if backend.name in registry.find() else backend
 
 
 class Places:
@@ -38,10 +34,22 @@ class Places:
         self._failed: dict[str, str] = {}  # backends, and what they failed with
         self._left = list(left)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy elsewhere finds backends by their names, and tries again those that failed here.
-        backend = self._backend if isinstance(self._backend, str) else by_name(self._backend)
-        return vars(Places(backend, self._device))
+    @property
+    def backend_by_name(self) -> str | Backend:
+        """The name by which another process finds the backend, or the backend itself where it is not found so."""
+        asked = self._backend
+        return asked.name if isinstance(asked, Backend) and asked.name in registry.find() else asked
+
+    def binding(self, precision: str) -> Binding:
+        """Return the binding that is chosen where the work is not known.
+
+        Raises
+        ------
+        BackendError
+            If what you named cannot run here.
+        """
+        choice = choosing.choose(self._backend, self._device, precision)
+        return Binding(choice.backend, choice.device, precision, choice.reason)
 
     def admit(self, binding: Binding) -> bool:
         """Return whether a binding is no other place than the user named, and none has failed so far."""
@@ -49,23 +57,29 @@ class Places:
         fits = named in ("auto", binding.backend.name) and self._device in (None, binding.device)
         return fits and not self._failed
 
-    def named(self, backend: Backend, device: str) -> Places:
+    def named(self, backend: str | Backend, device: str | None) -> Places:
         """Return the only place there is from now on."""
         return Places(backend, device, self._left)
 
-    def first(self, move: Move, X: Any, job: Workload | None, precision: str, planned: Plan | None = None) -> None:
+    def first(
+        self, move: Move, X: Any, workload: Callable[[int], Workload], precision: str, planned: Plan | None = None
+    ) -> None:
         """Move to the best place that takes the parameters.
 
         Parameters
         ----------
         move
             Called with the next binding: moves the parameters there.
+        workload
+            A function from the number of records to the job.
 
         Raises
         ------
         BackendError
             If there is none, or if the one that somebody named does not.
         """
+        records = records_in(X)
+        job = workload(records) if records else None
         while True:
             choice = choose_for(X, self._backend, self._device, precision, job, planned, self._failed)
             guessed = choice.guessed and on_host(X)
@@ -76,14 +90,16 @@ class Places:
                     raise
                 self._failed[choice.backend.name], planned = str(error), None
 
-    def after(self, binding: Binding, error: BackendError, move: Move, X: Any, job: Workload | None) -> bool:
+    def after(
+        self, binding: Binding, error: BackendError, move: Move, X: Any, workload: Callable[[int], Workload]
+    ) -> bool:
         """Move to the place after one that failed; return whether there is one, and the parameters are there."""
         if not binding.guessed or not on_host(X):
             return False
         before = dict(self._failed)
         self._failed[binding.backend.name] = str(error)
         try:
-            self.first(move, X, job, binding.precision)
+            self.first(move, X, workload, binding.precision)
         except BackendError:  # nothing else runs here, or the device gives the parameters back no more
             self._failed = before
             return False

@@ -18,18 +18,18 @@ from gdkernels.definition.blocks import Activated, Block, Dense, Dropout
 from gdkernels.definition.blocks.block import Parameter, initial_values, parameters_of
 from gdkernels.definition.blocks.checks import check_block
 from gdkernels.definition.blocks.describing import block_in_words, describe_block, functions_in
-from gdkernels.definition.blocks.names import check_name
 from gdkernels.definition.chain import NO_BATCH_NORM, NORMS, layers_in, stack
 from gdkernels.definition.naming import describe, resolve
 from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.dispatch.footprint import check_initial
 from gdkernels.errors import InputError, unknown_name
 from gdkernels.graph import remembered
 from gdkernels.system.cached_property import cached_property
 
 __all__ = ["Structure"]
+
+_SURELY_FIT = 1 << 20  # numbers: 16 MB while they are drawn
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,11 @@ class Structure:
 
     def check(self) -> None:
         """Raise `InputError` if the block's parameters cannot be, or its blocks do not fit each other."""
-        for name in self.parameters:
-            check_name(name, type(self.block).__name__)
-        if not isinstance(self.outputs, int) or self.outputs < 1:
-            raise InputError(f"{type(self.block).__name__}: outputs must be a whole number, got {self.outputs!r}")
+        parameters_of(self.block, self.inputs)
+        if not isinstance(self.outputs, (int, np.integer)) or self.outputs < 1:
+            raise InputError(
+                f"{type(self.block).__name__}: outputs must be a whole number of at least 1, got {self.outputs!r}"
+            )
 
     # ---- what it is
 
@@ -214,7 +215,10 @@ class Structure:
 
     def check_memory(self) -> None:
         """Raise `InputError` if the initial parameters do not fit into memory."""
-        check_initial(self.program())
+        if sum(math.prod(p.shape) for p in self.parameters.values()) > _SURELY_FIT:
+            from gdkernels.dispatch.footprint import check_initial  # what few networks need
+
+            check_initial(self.program())
 
     def initial_parameters(self, seed: int, restart: int = 0) -> dict[str, Any]:
         """Return the initial parameters of a `restart`, as NumPy arrays."""

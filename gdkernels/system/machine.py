@@ -36,13 +36,14 @@ _CPU = Path("/sys/devices/system/cpu")
 
 def machine() -> dict[str, str | int]:
     """Return the processor, a digest of its features, and the number of its cores: the same on machines of one kind."""
+    return {"processor": processor(), "features": _features(), "cores": os.cpu_count() or 1}
+
+
+@cache
+def _features() -> str:
     known = _first_processor()
     flags = " ".join(sorted((known.get("flags") or known.get("Features") or platform.machine()).split()))
-    return {
-        "processor": processor(),
-        "features": sha256(flags.encode()).hexdigest()[:12],
-        "cores": os.cpu_count() or 1,
-    }
+    return sha256(flags.encode()).hexdigest()[:12]
 
 
 def processor() -> str:

@@ -5,24 +5,17 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 
-from gdkernels.errors import InputError
 from gdkernels.system.control_groups import cpu_quota
 from gdkernels.system.machine import cores
-from gdkernels.system.ranges import whole
+from gdkernels.system.thread_limits import VARIABLE, limit_of_keyword, limit_of_variable, whole_number
 
-__all__ = ["VARIABLE", "ThreadBound", "asked_bound", "at_most", "checked_threads", "in_words", "thread_bound"]
-
-VARIABLE = "GDKERNELS_THREADS"
+__all__ = ["ThreadBound", "asked_bound", "in_words", "thread_bound"]
 
 # Variables of other libraries that the engines follow; one that is no number is theirs to complain about.
 _OTHERS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
-
-_passed: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
 @dataclass(frozen=True)
@@ -52,33 +45,6 @@ def thread_bound() -> ThreadBound:
 def asked_bound() -> ThreadBound | None:
     """Return the strictest of the bounds that no other library knows, or None: for libraries that start threads."""
     return _strictest(list(_asked()))
-
-
-@contextmanager
-def at_most(threads: int | None) -> Iterator[None]:
-    """Let computations within this context use at most so many threads; None sets no bound."""
-    if threads is None:
-        yield
-        return
-    token = _passed.set(threads)
-    try:
-        yield
-    finally:
-        _passed.reset(token)
-
-
-def checked_threads(threads: int | None) -> int | None:
-    """Return the keyword `threads`, checked together with GDKERNELS_THREADS.
-
-    Raises
-    ------
-    InputError
-        If one of them is no number of threads.
-    """
-    _of_variable()
-    if threads is not None and not whole(1).has(threads):
-        raise InputError(f"threads must be a whole number of at least 1 or None, got {threads!r}")
-    return None if threads is None else int(threads)
 
 
 def in_words(threads: int | None, of_blas: int | None, bound: ThreadBound) -> str:
@@ -113,34 +79,19 @@ def _asked() -> Iterator[ThreadBound]:
     quota = _quota()
     if quota is not None:
         yield ThreadBound(max(1, math.ceil(quota)), f"the container's quota is {quota:g} cores' time")
-    wished = _of_variable()
+    wished = limit_of_variable()
     if wished is not None:
         yield ThreadBound(wished, f"{VARIABLE}={wished}")
-    passed = _passed.get()
+    passed = limit_of_keyword()
     if passed is not None:
         yield ThreadBound(passed, f"threads={passed}")
 
 
-def _of_variable() -> int | None:
-    value = os.environ.get(VARIABLE, "").strip()
-    if not value:
-        return None
-    if (number := _number(value)) is None:
-        raise InputError(f"{VARIABLE}={value!r:.40} is no number of threads: unset it, or set it to 1 or more")
-    return number
-
-
 def _others() -> Iterator[ThreadBound]:
     for name in _OTHERS:
-        number = _number(os.environ.get(name, "").split(",")[0].strip())
+        number = whole_number(os.environ.get(name, "").split(",")[0].strip())
         if number is not None:
             yield ThreadBound(number, f"{name}={number}")
-
-
-def _number(text: str) -> int | None:
-    """Return a whole number of at least 1, or None for other text."""
-    plain = text.isascii() and text.isdigit() and len(text) < 10
-    return int(text) if plain and int(text) > 0 else None
 
 
 # Read once: a prediction of one record would wait for the files.

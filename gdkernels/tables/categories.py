@@ -21,6 +21,8 @@ __all__ = ["Category"]
 
 RARE = 5  # a value of fewer training rows is pooled with the other rare ones
 MOST_LEVELS = 100  # that have an input each; beside more, the mean of the target by value is a number
+# Where that tells something, so do inputs of more values, as far as tables of few records and few values have room.
+MOST_WITH_MEANS, _CELLS, _ENCODED = 1000, 20_000_000, 4_000_000
 MOST_MEANS = 10_000  # further values that have a mean of their own; it takes a row of inputs for each
 
 
@@ -51,33 +53,45 @@ class Category:
         """
         text = as_labels(column)
         counts = _counts(text)
+        if targets is None or len(counts) <= MOST_LEVELS:
+            return cls._of(name, text, counts, note, MOST_LEVELS)
+        room = min(MOST_WITH_MEANS, _CELLS // max(1, len(text.codes)), _ENCODED // len(counts))
+        wide = cls._of(name, text, counts, note, max(MOST_LEVELS, room), means=True)
+        assert isinstance(wide, Category)
+        found = wide.with_means(text, counts, targets)
+        return found if found.means else cls._of(name, text, counts, note, MOST_LEVELS)
+
+    @classmethod
+    def _of(
+        cls, name: str, text: Text, counts: Mapping[str, int], note: str, most: int, *, means: bool = False
+    ) -> Category | Dropped:
+        """Return the column with an input for so many values; with `means` to come, it is not dropped."""
         gaps = int(np.sum(text.codes < 0))
         frequent = [level for level, count in counts.items() if count >= RARE]
-        kept = sorted(sorted(frequent, key=lambda level: -counts[level])[:MOST_LEVELS])
+        kept = sorted(sorted(frequent, key=lambda level: -counts[level])[:most])
         pooled = sum(counts.values()) - sum(counts[level] for level in kept)
         other, has_gaps = pooled >= RARE, gaps >= RARE
-        if len(kept) + other + has_gaps < 2:
+        if len(kept) + other + has_gaps < 2 and not means:
             if len(counts) <= 1 and not gaps:
                 return Dropped(name, f"constant: {next(iter(counts), None)!r} in every training row")
-            if targets is None or len(counts) <= MOST_LEVELS:
-                return Dropped(name, f"fewer than two values are in at least {RARE} training rows")
+            return Dropped(name, f"fewer than two values are in at least {RARE} training rows")
         why = [*([note] if note else []), f"{len(counts):,} values"]
         if len(counts) > len(kept):
             why.append(f"{len(counts) - len(kept):,} rare ones pooled" if other else "the rare ones count as average")
         if gaps:
             why.append(f"{gaps:,} gaps are a value of their own" if has_gaps else "gaps count as average")
-        found = cls(name, "; ".join(why), tuple(kept), other, has_gaps, reading=text.finding.reading)
-        return found if targets is None or len(counts) <= MOST_LEVELS else found._with_means(text, counts, targets)
+        return cls(name, "; ".join(why), tuple(kept), other, has_gaps, reading=text.finding.reading)
 
-    def _with_means(self, text: Text, counts: Mapping[str, int], targets: Floats) -> Category:
-        """Return the column with the mean of the targets by value, of the rare ones too."""
+    def with_means(self, text: Text, counts: Mapping[str, int], targets: Floats) -> Category:
+        """Return the column with the mean of the targets by value, also of rare ones; itself if they do not differ."""
         repeated = [level for level, count in counts.items() if count > 1 and level not in self.rows]
         most = sorted(repeated, key=lambda level: -counts[level])[:MOST_MEANS]
         wider = replace(self, more=tuple(sorted(most)))
         codes = wider.codes(text)
-        if not differ(codes, targets, len(wider.encodings)):
+        count = wider.unknown + 1 + len(wider.more)
+        if not differ(codes, targets, count):
             return self
-        *means, of_all = level_means(codes, targets, len(wider.encodings)).tolist()
+        *means, of_all = level_means(codes, targets, count).tolist()
         means[wider.unknown] = of_all
         why = f"{self.why}; the mean of the target by value, drawn towards that of all, as a number beside"
         return replace(wider, why=why, means=tuple(map(tuple, means)))

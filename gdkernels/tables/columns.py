@@ -43,6 +43,8 @@ __all__ = [
 
 # A gap tells something of its own where it is not an accident: an indicator for less would be noise.
 GAPS = 0.01
+# The days in which a part of a date comes round. In fewer than two such cycles, it is no other than the course of time.
+_CYCLES = {"month": 365.25, "day": 30.4, "weekday": 7.0, "hour": 1.0}
 SKEWED = 1.0  # a normal distribution has 0, an exponential one 2
 
 # How the first version read what it trained on.
@@ -124,8 +126,14 @@ class Date:
     reading: Reading = TEXT
 
     @classmethod
-    def fit(cls, name: str, column: Text, reading: Reading) -> Date | Dropped:
-        """Learn from the training rows."""
+    def fit(cls, name: str, column: Text, reading: Reading, *, later: bool = False) -> Date | Dropped:
+        """Learn from the training rows.
+
+        Parameters
+        ----------
+        later
+            Whether later dates are to be predicted: in a year of training, each month is known from one time alone.
+        """
         pattern = reading.format
         days = days_of(column.levels, pattern)
         counts = np.bincount(column.codes[column.codes >= 0], minlength=len(days))
@@ -133,11 +141,17 @@ class Date:
         days, counts = days[seen], counts[seen]
         ones = CLOCK_PARTS if is_clock(pattern) else DAY_PARTS
         parts = [k for k, part in enumerate(PARTS) if part in ones and len(days) and np.ptp(days[:, k]) > 0]
+        span = float(np.ptp(days[:, 0])) if len(days) else 0.0
+        once = [k for k in parts if later and span < 2 * _CYCLES.get(PARTS[k], 0.0)]
+        parts = [k for k in parts if k not in once]
         if not parts:
             return Dropped(name, "constant: a single date in every training row that has one")
         indicator = bool(np.mean(column.codes < 0) >= GAPS)
         names = tuple(PARTS[k] for k in parts)
         why = f"a {'time' if is_clock(pattern) else 'date'} ({pattern}), split into {', '.join(names)}"
+        if once:
+            left_out = " and ".join(PARTS[k] for k in once)
+            why += f"; {left_out} left out, as the {span:,.0f} days of training are no two cycles of it"
         fill = tuple(_median_of_counted(days[:, k], counts) for k in parts)
         return cls(name, why, pattern, names, fill, indicator, reading=reading)
 

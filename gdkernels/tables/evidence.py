@@ -12,8 +12,8 @@ import numpy as np
 
 from gdkernels.tables.cells import CellBlock
 from gdkernels.tables.column_data import Floats
-from gdkernels.tables.dates import ISO, patterns_of
-from gdkernels.tables.numbers import PLAIN, NumberFormat, is_code, number_formats_of
+from gdkernels.tables.dates import ISO, is_clock, patterns_of
+from gdkernels.tables.numbers import PLAIN, NumberFormat, is_code, is_loss, number_formats_of
 from gdkernels.tables.plain import PlainNumbers, plain_numbers
 from gdkernels.tables.reading import (
     BOOLEAN,
@@ -80,6 +80,7 @@ class Evidence:
         self._seen: dict[Key, _Seen] = {}
         self._odd: dict[str, _Seen] = {}  # what is a gap among numbers or dates, and a value among text, by its text
         self._codes: _Seen | None = None
+        self._losses = 0  # numbers that are negative by parentheses, or by a minus behind them
         self._whole = WholeNumbers()
         self._truths: set[str] | None = set()  # how "true" and "false" are spelled, None where there is other text
         self._any = False
@@ -111,6 +112,8 @@ class Evidence:
                 if len(key) >= len(_WHOLE) and not self._whole.long:
                     self._whole.note(text)
                 seen = self._seen.get(key)
+                if key and is_loss(text):
+                    self._losses += count
                 if text.casefold() not in ("true", "false"):
                     self._truths = None
                 elif self._truths is not None:
@@ -187,7 +190,7 @@ class Evidence:
         unknown = sum(seen.count for text, seen in self._odd.items() if not _is_gap(text, best))
         total = sum(seen.count for seen in self._seen.values()) + codes + unknown
         if fits[best] == total:
-            return self._settled(fits, total, as_number)
+            return self._with_losses(self._settled(fits, total, as_number), total)
         if codes and fits[best] + codes == total and isinstance(best, NumberFormat):
             return Finding(TEXT, None, "figures that begin with a zero are codes")
         return self._unsettled(fits, best, total, as_number)
@@ -217,6 +220,15 @@ class Evidence:
         )
         return Finding(TEXT, doubt, number=number)
 
+    def _with_losses(self, found: Finding, total: int) -> Finding:
+        """Return the finding about numbers some of which have another sign than a minus before them."""
+        if not self._losses or found.reading.kind != "number":
+            return found
+        if self._losses == total:  # nothing tells them from numbers of notes
+            return Finding(TEXT, None, "all numbers are in parentheses, or have a minus behind them", found.number)
+        note = f"{self._losses:,} numbers in parentheses, or with a minus behind them, are negative"
+        return replace(found, note=note)
+
     def _pointed(self, styles: list[NumberFormat]) -> Doubt | None:
         """Return the doubt about points that may divide thousands; None where they cannot, or there are none."""
         grouped = [f for f in styles if f.decimal == "," and f.group == "."]
@@ -234,11 +246,14 @@ class Evidence:
         ordered = sorted(left, key=lambda pattern: (pattern != ISO, "%z" in pattern))
         swapped = [p for p in ordered if any(p.replace(a, b) in left for a, b in _SWAPPED.items() if a in p)]
         two_digits = [p for p in ordered if "%y" in p]
-        if not swapped and len(two_digits) < 2:
+        clocks = sum(map(is_clock, ordered))
+        several = bool(swapped) or len(two_digits) > 1
+        if not several and clocks in (0, len(ordered)):
             return Finding(date_reading(ordered[0]))
         seen = next(iter(self._seen.values()))
         choices = tuple(dict.fromkeys(ordered))
-        return Finding(TEXT, Doubt(seen.row, seen.cell, "may be more than one day, as may all others like it", choices))
+        what = "a day or a time of day" if clocks else "more than one day"
+        return Finding(TEXT, Doubt(seen.row, seen.cell, f"may be {what}, as may all others like it", choices))
 
     def _unsettled(self, fits: Counter[Format], best: Format, total: int, number: Reading | None) -> Finding:
         """Return the finding if no format fits all cells."""

@@ -17,16 +17,15 @@ from gdkernels.tables.dates import BARE, moment_of
 from gdkernels.tables.meaning import read_as, settled_together, with_missing
 from gdkernels.tables.reading import NUMBER, Finding, Reading, date_reading, reading_of, with_gaps
 from gdkernels.tables.scaling import count_distinct
+from gdkernels.tables.sentinels import sentinels_of
 from gdkernels.tables.table import Table, no_column
 
-__all__ = ["Choices", "are_bare_dates", "are_whole", "choose", "is_code", "refuse_doubts", "reread", "sentinel_of"]
+__all__ = ["Choices", "are_bare_dates", "are_whole", "choose", "is_code", "refuse_doubts", "reread"]
 
 FEW = 20  # of fewer records, all may differ by chance
 NUMBERING = "an identifier: consecutive integers"
 _PIECE = 16_384  # records looked at at a time
 WHOLE = 2.0**53  # from here on, float64 cannot tell whole numbers apart
-# A value that means "nothing" is often there, and further from the others than they are from each other.
-SENTINEL_SHARE, SENTINEL_RECORDS, SENTINEL_DISTINCT = 0.01, 5, 10
 
 _ID = re.compile(r"(^|[\s_.\-#])(p?id|uuid|guid|key|index|idx|nr|no|number|code)\.?$", re.IGNORECASE)
 _PLACE = re.compile(r"(^|[\s_.\-])(zip|zip_?code|postcode|plz|postal)\.?$", re.IGNORECASE)
@@ -52,6 +51,8 @@ class Choices:
         By column, further spellings of a gap.
     aside
         Columns that serve another purpose, and which: they are no inputs unless another option names them.
+    later
+        Whether the rows to predict come after those of training.
 
     Raises
     ------
@@ -68,6 +69,7 @@ class Choices:
     identifiers: Collection[str] = ()
     aside: Mapping[str, str] = field(default_factory=dict)
     gaps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    later: bool = False
 
     def __post_init__(self) -> None:
         told = {
@@ -204,13 +206,13 @@ def _choose(table: Table, name: str, rows: Rows, choices: Choices, targets: Floa
         return Category.fit(name, taken(as_labels(column), rows), targets=targets)
     kept = name in choices.keep
     if isinstance(column, Text):
-        return _text(name, column, rows, found, kept, targets)
+        return _text(name, column, rows, found, kept, targets, later=choices.later)
     values = numbers_of(table, name)
     if are_bare_dates(values):
         reading = date_reading(BARE)
         dates = read_as(column, reading)
         assert isinstance(dates, Text)
-        return Date.fit(name, dates.take(rows), reading)
+        return Date.fit(name, dates.take(rows), reading, later=choices.later)
     why = None if kept else _identifier(name, values) or _beyond(column, values)
     return (
         Dropped(name, why) if why else Number.fit(name, values[rows], found.reading, _said(column, values, rows, found))
@@ -221,9 +223,11 @@ def _number_reading(found: Finding) -> Reading:
     return found.reading if found.reading.kind == "number" else found.number or NUMBER
 
 
-def _text(name: str, column: Text, rows: Rows, found: Finding, kept: bool, targets: Floats | None) -> Kind:
+def _text(
+    name: str, column: Text, rows: Rows, found: Finding, kept: bool, targets: Floats | None, *, later: bool
+) -> Kind:
     if found.reading.kind == "date":
-        return Date.fit(name, column.take(rows), found.reading)
+        return Date.fit(name, column.take(rows), found.reading, later=later)
     present = column.codes[column.codes >= 0]
     note = found.note
     if note and found.number is not None:
@@ -237,6 +241,7 @@ def _text(name: str, column: Text, rows: Rows, found: Finding, kept: bool, targe
 def _said(column: Column, values: Floats, rows: Rows, found: Finding) -> str:
     """Return what the user should know of numbers: their format, cells that count as gaps, what may be one."""
     said = [] if found.reading.format in ("", NUMBER.format) else [f"read as {found.reading}"]
+    said += [found.note] if found.note and found.reading.kind == "number" else []
     if found.reading.lenient:
         strict = read_as(column, replace(found.reading, lenient=False))
         if isinstance(strict, NumberColumn) and strict.wrong is not None and strict.wrong.any():
@@ -247,33 +252,12 @@ def _said(column: Column, values: Floats, rows: Rows, found: Finding) -> str:
                 else ("cells that are no such numbers count as gaps")
             )
             said.append(f"{count:,} {counts}")
-    if (sentinel := sentinel_of(values[rows])) is not None:
+    for sentinel in sentinels_of(values[rows]):
         count = int(np.sum(values[rows] == sentinel))
         shown = number_text(sentinel)
         said.append(f"{shown} is in {count:,} records, far from the others: if it means a gap, say "
                     f"{keyword('missing', [shown])}")  # fmt: skip
     return "; ".join(said)
-
-
-def sentinel_of(values: Floats) -> float | None:
-    """Return a value that is often there and far from all others, as one for "nothing" is; None where there is none."""
-    finite = np.isfinite(values)
-    present = values if finite.all() else values[finite]
-    if not len(present):
-        return None
-    for extreme in (present.min(), present.max()):
-        if extreme == 0 or extreme != np.round(extreme):
-            continue
-        same = present == extreme
-        if np.count_nonzero(same) < max(SENTINEL_RECORDS, SENTINEL_SHARE * len(present)):
-            continue
-        others = present[~same]
-        if len(np.unique(others[:10_000])) < SENTINEL_DISTINCT:
-            continue
-        low, high = np.percentile(others, [5, 95])
-        if np.abs(others - extreme).min() > high - low:
-            return float(extreme)
-    return None
 
 
 def are_bare_dates(values: Floats) -> bool:

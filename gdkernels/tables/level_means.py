@@ -11,7 +11,10 @@ import numpy.typing as npt
 
 from gdkernels.tables.column_data import Floats
 
-__all__ = ["differ", "level_means"]
+__all__ = ["are_unordered", "differ", "level_means"]
+
+# Levels of fewer rows say little of their neighbours. It takes so many others, of which so much of the variance comes.
+_ROWS, _LEVELS, _EFFECT, _RATIO = 5, 5, 0.1, 0.7
 
 Codes = npt.NDArray[np.int64]
 
@@ -45,6 +48,29 @@ def differ(codes: Codes, targets: Floats, levels: int) -> bool:
     within = _within(codes, targets, means, seen)
     limit = 1 + 2 * np.sqrt(2 / (seen - 1) + 2 / (len(codes) - seen))
     return bool(np.any(between > limit * within))
+
+
+def are_unordered(values: Floats, targets: Floats) -> bool:
+    """Return whether the means of `targets` differ as much between neighbouring values as between any others.
+
+    So do those of names that are spelled as numbers. It is von Neumann's ratio of the means, less what chance makes of
+    them: 1 for names, and near 0 where a number has a course.
+    """
+    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
+    kept = counts >= _ROWS
+    if kept.sum() < _LEVELS or counts[kept].sum() < len(values) / 2:
+        return False
+    rows, place = kept[codes], np.cumsum(kept) - 1
+    own, y, n = place[codes[rows]], targets[rows], int(kept.sum())
+    counted, means, whole = _plain_means(own, y, n)
+    within = _within(own, y, means, n)
+    effect = (counted[:, None] * (means - whole) ** 2).sum() - (n - 1) * within.sum()
+    if not effect > _EFFECT * len(y) * y.var(axis=0).sum():
+        return False
+    noise = within / counted[:, None]
+    between = (means.var(axis=0, ddof=1) - noise.mean(axis=0)).sum()
+    steps = (np.diff(means, axis=0) ** 2 - noise[1:] - noise[:-1]).mean(axis=0).sum() / 2
+    return bool(between > 0 and steps > _RATIO * between)
 
 
 def _plain_means(codes: Codes, targets: Floats, levels: int) -> tuple[Floats, Floats, Floats]:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-__all__ = ["PLAIN", "NumberFormat", "is_code", "number_formats_of", "plain_number"]
+__all__ = ["PLAIN", "NumberFormat", "is_code", "is_loss", "number_formats_of", "plain_number"]
 
 # What divides decimals, and thousands: the likeliest first, as cells often follow several.
 _STYLES = ((".", ""), (".", ","), (".", " "), (".", "'"), (",", ""), (",", "."), (",", " "), (",", "'"))
@@ -24,6 +24,8 @@ _CELL = re.compile(
     rf"(?P<sign>[-+]?)(?:(?P<before>{_CURRENCY})\s*)?(?P<inner>[-+]?)"
     rf"(?P<body>[0-9][0-9., ']*?|[.,][0-9]+)(?P<exponent>[eE][-+]?[0-9]+)?\s*(?P<after>{_UNIT})?"
 )
+# Accountants put a loss into parentheses, and some systems put the minus behind the figures.
+_LOSS = re.compile(rf"(?P<before>{_CURRENCY})?\s*\((?P<inner>[^()+-]*)\)|(?P<figures>[^()+-]*[0-9.,])\s?-")
 _CODE = re.compile(r"[-+]?0[0-9]+(?:[.,][0-9]*)?")
 _PHONE = re.compile(r"\+[0-9]{7,}")
 _NINES = str.maketrans("12345678", "99999999")
@@ -67,7 +69,7 @@ class NumberFormat:
 
     def value(self, cell: str) -> float | None:
         """Return the number that a cell without spaces around it spells in this format; None where it does not."""
-        text = cell if cell.isascii() else cell.translate(_SPELLED)
+        text = _with_sign(cell if cell.isascii() else cell.translate(_SPELLED))
         found = _layout(_shape(text))
         if found is None:
             return plain_number(cell) if self == PLAIN else None
@@ -100,13 +102,25 @@ def is_code(cell: str) -> bool:
     return cell[:1] in "+-0" and bool((_CODE.fullmatch(cell) and not cell.startswith("0.")) or _PHONE.fullmatch(cell))
 
 
+def is_loss(cell: str) -> bool:
+    """Return whether a cell that is a number is negative without a minus before it: ``(5)`` or ``5-``."""
+    return cell[-1:] in (")", "-", "\u2212")
+
+
+def _with_sign(text: str) -> str:
+    """Return a number of `is_loss` with its minus in front."""
+    if not is_loss(text) or (found := _LOSS.fullmatch(text)) is None:
+        return text
+    return f"-{found['before'] or ''}{(found['inner'] or found['figures'] or '').strip()}"
+
+
 def number_formats_of(cell: str) -> tuple[NumberFormat, ...]:
     """Return the formats that a cell without spaces around it follows, the likeliest first."""
-    text = cell if cell.isascii() else cell.translate(_SPELLED)
+    text = _with_sign(cell if cell.isascii() else cell.translate(_SPELLED))
     if _CELL.fullmatch(text) is None:  # as most text shows at its first character
         return (PLAIN,) if plain_number(cell) is not None else ()  # infinity
     found = _layout(_shape(text))
-    if found is None or is_code(cell) or found.two_signs:
+    if found is None or is_code(text) or found.two_signs:
         return ()
     return _formats(found.body, found.before, found.after, found.has_exponent)
 

@@ -33,8 +33,12 @@ class Scaling:
             mean, scale = values.mean(axis=0), values.std(axis=0)
         wrong = ~np.isfinite(mean + scale)
         if wrong.any():
-            name = names[int(np.argmax(wrong))]
-            raise InputError(f"column {name!r} has numbers too large to be standardised; scale it first")
+            column = int(np.argmax(wrong))
+            largest = values[np.argmax(np.abs(values[:, column])), column]
+            raise InputError(
+                f"column {names[column]!r} has numbers too large to be standardised, such as {largest:g}: correct "
+                "them, or scale the column"
+            )
         # A constant column has, by rounding, a deviation of a few units in the last place: it says nothing, and must
         # not be blown up into noise.
         constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)

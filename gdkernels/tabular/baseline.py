@@ -26,7 +26,7 @@ def baseline_of_classes(records: Array) -> dict[str, float]:
     present = shares[shares > 0]
     return {
         "accuracy": float(shares.max()),
-        "log_loss": float(-np.sum(present * np.log(present))),
+        "log_loss": float(np.sum(present * np.log(1 / present))),
         "balanced_accuracy": 1 / len(present),
         "brier": float(1 - np.sum(shares**2)) / (2 if len(shares) == 2 else 1),
     }

@@ -15,8 +15,10 @@ from gdkernels.randomness import generator
 from gdkernels.tables import Table, Text
 from gdkernels.tables.checked import numbers_of
 from gdkernels.tables.column_data import Floats, number_text
-from gdkernels.tables.kinds import Choices, is_code, sentinel_of
-from gdkernels.tables.outcomes import offset_of
+from gdkernels.tables.kinds import Choices, are_whole, is_code
+from gdkernels.tables.level_means import are_unordered
+from gdkernels.tables.outcomes import labels, offset_of
+from gdkernels.tables.sentinels import is_nines, sentinels_of
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.trial import MOST_ROWS, Trial
 
@@ -26,8 +28,10 @@ Indices = npt.NDArray[np.int64]
 
 _FEWEST_ROWS = 100
 _MOST_CODES = 5  # columns: each takes a training
+_MOST_LOOKED_AT = 20_000  # rows
 _VALIDATION = 0.25  # of the rows of a trial at least, where networks leave out different ones
-_ERRORS = 1.0  # standard errors of a difference from which on it counts
+# Standard errors by which a loss has to be lower: of what is likely, it may be higher by chance.
+_LIKELY, _OPEN, _UNLIKELY = -1.0, 1.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def decided(
         The rows to train and to validate on, of the networks that are going to be trained.
     """
     learn = np.sort(np.concatenate(networks[0]))
-    proposals = [*_sentinels(settings, table, targets, learn), *_codes(settings, table, targets, learn)]
+    proposals = [*_sentinels(settings, table, targets, learn), *_codes(settings, table, targets, task, learn)]
     offset = _offset(table, targets, task, loss, learn)
     found = Decisions(settings.choices)
     if len(learn) < _FEWEST_ROWS or not len(networks[0][1]) or (not proposals and offset is None):
@@ -72,7 +76,7 @@ def decided(
     for proposal in proposals:
         choices = proposal.applied_to(found.choices)
         losses = _losses(trial, choices, as_it_is)
-        better = _is_lower(losses, plain)
+        better = _is_lower(losses, plain, proposal.errors)
         verdict = (
             f"{proposal.taken}: the error of validation rows {_change(losses, plain)}" if better else proposal.left
         )
@@ -87,6 +91,11 @@ def decided(
                 f"of validation rows {_change(losses, plain)}"
             )
             return replace(found, offsets=(offset,), remarks=(*found.remarks, remark))
+        remark = (
+            f"{targets[0]!r} has zeros and is skewed, and is learned as it is: the logarithm of {offset:.4g} + it does "
+            "not predict validation rows better"
+        )
+        return replace(found, remarks=(*found.remarks, remark))
     return found
 
 
@@ -98,6 +107,8 @@ class _Proposal:
     ----------
     gaps, categorical
         What it adds to the choices.
+    errors
+        By how many standard errors it has to predict better.
     what, taken, left
         What was seen, and what becomes of it, for people.
     """
@@ -107,6 +118,7 @@ class _Proposal:
     left: str
     gaps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     categorical: tuple[str, ...] = ()
+    errors: float = _OPEN
 
     def applied_to(self, choices: Choices) -> Choices:
         """Return the choices with it."""
@@ -131,27 +143,58 @@ def _sentinels(settings: TabularSettings, table: Table, targets: Sequence[str], 
     """Return the proposal to take values that stand far from all others for gaps, if there are any."""
     found = {}
     for name, values in _unnamed_numbers(settings, table, targets, learn):
-        sentinel = sentinel_of(values)
-        if sentinel is not None:
-            found[name] = (number_text(sentinel),)
-    shown = " and ".join(f"{spelled[0]} in {name!r}" for name, spelled in found.items())
-    left = "used as a number: as a gap it does not predict validation rows better"
-    return [_Proposal(f"{shown} is far from the others", "taken for a gap", left, gaps=found)] if found else []
-
-
-def _codes(settings: TabularSettings, table: Table, targets: Sequence[str], learn: Indices) -> list[_Proposal]:
-    """Return the proposal to take numbers that look like codes for names, one for each column."""
+        if sentinels := sentinels_of(values):
+            found[name] = tuple(map(number_text, sentinels))
+    if not found:
+        return []
+    nines = all(is_nines(spelled) for several in found.values() for spelled in several)
+    shown = " and ".join(f"{spelled} in {name!r}" for name, several in found.items() for spelled in several)
+    how = "predicts validation rows worse" if nines else "does not predict validation rows better"
+    left = f"used as a number: as a gap it {how}"
     return [
         _Proposal(
-            f"the numbers in {name!r} look like codes",
+            f"{shown} is far from the others", "taken for a gap", left, gaps=found, errors=_LIKELY if nines else _OPEN
+        )
+    ]
+
+
+def _codes(
+    settings: TabularSettings, table: Table, targets: Sequence[str], task: str, learn: Indices
+) -> list[_Proposal]:
+    """Return the proposal to take numbers that look like codes for names, one for each column."""
+    numbers = dict(_unnamed_numbers(settings, table, targets, learn))
+    named = [name for name, values in numbers.items() if is_code(name, values)]
+    looked_at = slice(0, _MOST_LOOKED_AT)
+    y = _as_numbers(table, targets, task, learn[looked_at])
+    jumping = [name for name, values in numbers.items() if name not in named and _jumps(values[looked_at], y)]
+    what = dict.fromkeys(named, "look like codes") | dict.fromkeys(
+        jumping, "may be codes: the target has no course by them"
+    )
+    return [
+        _Proposal(
+            f"the numbers in {name!r} {told}",
             f"taken for names ({keyword('numeric', [name])} takes them for numbers)",
             f"used as numbers: as names they do not predict validation rows better ({keyword('categorical', [name])} "
             "takes them for names)",
             categorical=(name,),
+            errors=_OPEN if name in named else _UNLIKELY,
         )
-        for name, values in _unnamed_numbers(settings, table, targets, learn)
-        if is_code(name, values)
+        for name, told in what.items()
     ][:_MOST_CODES]
+
+
+def _as_numbers(table: Table, targets: Sequence[str], task: str, rows: Indices) -> Floats:
+    """Return the targets of some rows as numbers, classes as shares of 0 and 1."""
+    if task == "regression":
+        return np.column_stack([numbers_of(table, target)[rows] for target in targets])
+    names, codes = np.unique(np.asarray(labels(table, targets[0]))[rows].astype(str), return_inverse=True)
+    return np.eye(len(names))[codes]
+
+
+def _jumps(values: Floats, y: Floats) -> bool:
+    """Return whether the target jumps from one whole number of a column to the next."""
+    there = np.isfinite(values)
+    return are_whole(values[there]) and are_unordered(values[there], y[there])
 
 
 def _offset(table: Table, targets: Sequence[str], task: str, loss: str, learn: Indices) -> float | None:
@@ -194,15 +237,17 @@ def _losses(trial: Trial, choices: Choices, offsets: tuple[float | None, ...] | 
     return None if found is None else found.losses(trial.validation)
 
 
-def _is_lower(losses: Floats | None, before: Floats | None) -> bool:
-    """Return whether losses are lower on average, by more than chance would have them."""
+def _is_lower(losses: Floats | None, before: Floats | None, errors: float = _OPEN) -> bool:
+    """Return whether losses are lower on average, by so many standard errors of the difference."""
     if losses is None or before is None:
         return losses is not None
     gain = before - losses
-    return float(gain.mean()) > _ERRORS * float(gain.std(ddof=1)) / math.sqrt(len(gain))
+    error = float(gain.std(ddof=1)) / math.sqrt(len(gain))
+    return float(gain.mean()) > errors * error
 
 
 def _change(losses: Floats | None, before: Floats | None) -> str:
     if losses is None or before is None:
         return "can be measured at all"
-    return f"is {1 - losses.mean() / before.mean():.1%} lower"
+    change = 1 - losses.mean() / before.mean()
+    return f"is {change:.1%} lower" if change > 0 else f"is {-change:.1%} higher, which chance may do"

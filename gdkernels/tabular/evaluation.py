@@ -102,6 +102,11 @@ class Evaluation(Mapping[str, Any]):
             return not self.metrics["r2"] > 0
         return not self.metrics["log_loss"] < self.baseline["log_loss"]
 
+    @property
+    def tells_no_class(self) -> bool:
+        """Whether the mean recall of the classes is no better than that of the baseline, whatever the probabilities."""
+        return not self.metrics["balanced_accuracy"] > self.baseline["balanced_accuracy"]
+
     def lines(self) -> dict[str, str]:
         """Return what to say of the figures besides them, a line for each thing."""
         first = ("accuracy", "log_loss") if self.calibration is not None else tuple(self.metrics)

@@ -24,7 +24,7 @@ from gdkernels.many.dealing import Done, dealt
 from gdkernels.many.fitting import fit_many
 from gdkernels.models.network import Network
 from gdkernels.randomness import generator
-from gdkernels.system.threads import at_most
+from gdkernels.system.thread_limits import at_most
 from gdkernels.tabular import defaults
 from gdkernels.tabular.average import averaged, averaged_sizes
 from gdkernels.tabular.encoding import network_of

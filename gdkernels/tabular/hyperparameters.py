@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from gdkernels.definition.solvers import LevenbergMarquardt, Solver
 from gdkernels.dispatch.explanation import Explanation
-from gdkernels.system.threads import at_most
+from gdkernels.system.thread_limits import at_most
 from gdkernels.tabular import defaults
 from gdkernels.tabular.encoding import encoding_of, network_of
 from gdkernels.tabular.settings import CLASS_LOSSES, TabularSettings, chooses_penalty, name_of

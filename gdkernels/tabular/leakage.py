@@ -1,4 +1,4 @@
-"""A hint at leakage: a column, or two that are added up, that gives the target almost alone.
+"""A hint at leakage: a column, or two that are added up or multiplied, that gives the target almost alone.
 
 Such a column is often made from the target, or written down after it, and will not be known when you predict.
 """
@@ -52,7 +52,7 @@ def leaks(table: Table, preparation: Preparation, rows: npt.NDArray[np.int64], s
     ]
     if preparation.classes is None and np.ptp(y):
         numbers = [(n, x) for n, x in _columns(part, preparation) if x.dtype.kind == "f"]
-        said += _sum_of_two(numbers, y)
+        said += _sum_of_two(numbers, y) or _product_of_two(numbers, y)
     return said
 
 
@@ -106,9 +106,24 @@ def _classified(x: Array, y: Array, looked_at: Array) -> float:
     return 1 - float(np.mean(y[other] != told[other])) / errors if errors else 0.0
 
 
-def _sum_of_two(numbers: list[tuple[str, Array]], y: Floats) -> list[str]:
-    """Return a sentence for the pair of columns whose weighted sum is the target, if one is."""
-    varied = [(name, np.where(np.isnan(x), np.nanmean(x), x)) for name, x in numbers if np.nanstd(x) > 0]
+def _product_of_two(numbers: list[tuple[str, Array]], y: Floats) -> list[str]:
+    """Return a sentence for the pair of columns whose product, with powers, is the target, if one is."""
+    if not y.min() > 0:
+        return []
+    positive = [(name, np.log(x)) for name, x in numbers if np.nanmin(x, initial=np.inf) > 0]
+    return _sum_of_two(positive, np.log(y), product=True)
+
+
+def _sum_of_two(numbers: list[tuple[str, Array]], y: Floats, *, product: bool = False) -> list[str]:
+    """Return a sentence for the pair of columns whose weighted sum is the target, if one is.
+
+    Parameters
+    ----------
+    product
+        Whether all are logarithms: then it is said of the product.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        varied = [(name, np.where(np.isnan(x), np.nanmean(x), x)) for name, x in numbers if np.nanstd(x) > 0]
     if len(varied) < 2:
         return []
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -125,7 +140,14 @@ def _sum_of_two(numbers: list[tuple[str, Array]], y: Floats) -> list[str]:
         return []
     (one, a), (other, b) = (varied[order[k]] for k in (first, second))
     weights = np.linalg.lstsq(np.column_stack([a, b, np.ones(len(y))]), y, rcond=None)[0]
-    formula = f"{weights[0]:.3g} × {one!r} {'+' if weights[1] >= 0 else '−'} {abs(weights[1]):.3g} × {other!r}"
+    if product:
+        powers = [
+            name + (f" ** {weight:.3g}" if f"{weight:.3g}" != "1" else "")
+            for name, weight in ((repr(one), weights[0]), (repr(other), weights[1]))
+        ]
+        formula = f"{np.exp(weights[2]):.3g} × {powers[0]} × {powers[1]}"
+    else:
+        formula = f"{weights[0]:.3g} × {one!r} {'+' if weights[1] >= 0 else '−'} {abs(weights[1]):.3g} × {other!r}"
     leave_out = " ".join(keyword("ignore", [name]) for name in (one, other))
     return [
         f"{one!r} and {other!r} give the target almost alone, as {formula} (R² {explained[first, second]:.5g}): if you "

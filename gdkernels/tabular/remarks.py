@@ -9,7 +9,8 @@ from gdkernels.errors import keyword
 from gdkernels.tables import Preparation, Table, Text
 from gdkernels.tables.checked import numbers_of
 from gdkernels.tables.column_data import finding_of, number_text
-from gdkernels.tables.kinds import sentinel_of
+from gdkernels.tables.columns import Category
+from gdkernels.tables.sentinels import sentinels_of
 from gdkernels.tabular.evaluation import Evaluation
 from gdkernels.tabular.leakage import leaks
 from gdkernels.tabular.settings import TabularSettings
@@ -17,6 +18,7 @@ from gdkernels.tabular.settings import TabularSettings
 __all__ = ["remarks_after", "remarks_on"]
 
 _MOST = 5  # columns that are named one by one
+_POOLED = 0.5  # the share of cells from which on a column whose rare names are one input says little
 
 
 def remarks_on(
@@ -35,8 +37,7 @@ def remarks_on(
     if preparation.classes is None:
         for name in numbers:
             values = numbers_of(table, name)
-            sentinel = sentinel_of(values[learn])
-            if sentinel is not None:
+            for sentinel in sentinels_of(values[learn]):
                 same = values == sentinel
                 rows = rows[~same[rows]]
                 shown = number_text(sentinel)
@@ -44,8 +45,22 @@ def remarks_on(
                     f"the target {name!r} is {shown} in {int(same.sum()):,} records, far from the others: if it means "
                     f"a gap, say {keyword('missing', [shown])} {keyword('drop_missing', True)}"
                 )
-    said += _read_as_text(settings, table, preparation)
+    said += [*_signs(table, preparation), *_few(_read_as_text(settings, table, preparation))]
+    said += _few(_pooled(settings, table, preparation, learn))
     return said + leaks(table, preparation, rows, settings.seed)
+
+
+def _few(said: list[str]) -> list[str]:
+    """Return the first few of remarks that are alike, and how many further columns they hold for."""
+    more = len(said) - _MOST
+    return said if more <= 0 else [*said[:_MOST], f"so are {more} further columns, as `gdkernels describe` shows"]
+
+
+def _signs(table: Table, preparation: Preparation) -> list[str]:
+    """Return which numbers, also among the targets, have another sign than a minus before them."""
+    names = [*preparation.targets, *(kind.name for kind in preparation.columns)]
+    found = {name: finding_of(table.columns[name]) for name in names}
+    return [f"column {n!r}: {f.note}" for n, f in found.items() if f.reading.kind == "number" and f.note]
 
 
 def _read_as_text(settings: TabularSettings, table: Table, preparation: Preparation) -> list[str]:
@@ -53,21 +68,43 @@ def _read_as_text(settings: TabularSettings, table: Table, preparation: Preparat
     said = []
     for kind in preparation.columns:
         found = finding_of(table.columns[kind.name])
-        if found.reading.kind == "text" and found.note and found.number and kind.name not in settings.choices.named:
-            number = keyword("numeric", [kind.name])
+        if found.reading.kind == "text" and found.note and kind.name not in settings.choices.named:
+            number = f"say {keyword('numeric', [kind.name])} to take them for gaps, or " if found.number else "or say "
             said.append(
-                f"column {kind.name!r} is read as text: {found.note}; correct the others, say {number} to take them "
-                f"for gaps, or {keyword('categorical', [kind.name])}"
+                f"column {kind.name!r} is read as text: {found.note}; correct the others, {number}"
+                f"{keyword('categorical', [kind.name])}"
             )
-    if len(said) > _MOST:
-        said[_MOST:] = [f"so are {len(said) - _MOST} further columns, as `gdkernels describe` shows"]
+    return said
+
+
+def _pooled(
+    settings: TabularSettings, table: Table, preparation: Preparation, learn: npt.NDArray[np.int64]
+) -> list[str]:
+    """Return which columns are names most of which are too rare to be learned, as those of a format nobody knows."""
+    said = []
+    for kind in preparation.columns:
+        if not isinstance(kind, Category) or kind.means or kind.name in settings.choices.named:
+            continue
+        share = float(np.mean(kind.codes_in(table)[learn] == kind.unseen)) if kind.other else 0.0
+        if share > _POOLED and not finding_of(table.columns[kind.name]).note:
+            said.append(
+                f"column {kind.name!r} is read as names, {share:.0%} of which are too rare to be told apart: if "
+                f"they are numbers or dates, say how by {keyword('read')}; else leave it out by "
+                f"{keyword('ignore', [kind.name])}"
+            )
     return said
 
 
 def remarks_after(settings: TabularSettings, test: Evaluation | None) -> list[str]:
     """Return what the figures ask for, and how the model goes on where it has seen nothing."""
     said = []
-    if test is not None and test.tells_nothing:
+    weighted = settings.class_weight == "balanced"
+    if test is not None and weighted:
+        said.append(
+            f"with {keyword('class_weight', 'balanced')}, the probabilities are those of classes of one size: on these "
+            "rows they are too high for rare classes, and so are log loss and Brier score"
+        )
+    if test is not None and (test.tells_no_class if weighted else test.tells_nothing):
         what = "the mean" if test.calibration is None else "the shares of the classes"
         said.append(f"on these rows, {what} would be as good an answer to everything: the model tells nothing of them")
     if settings.split.kind == "time" or settings.outside == "hold":

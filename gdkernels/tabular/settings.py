@@ -18,7 +18,7 @@ from gdkernels.errors import InputError, keyword, unknown_name
 from gdkernels.groups import Group
 from gdkernels.system.memory import parse_bytes
 from gdkernels.system.ranges import POSITIVE, SHARE, NumberRange, at_least, whole
-from gdkernels.system.threads import checked_threads
+from gdkernels.system.thread_limits import checked_threads
 from gdkernels.tables.kinds import Choices
 from gdkernels.tables.outcomes import Bounds
 from gdkernels.tables.reading import reading_of
@@ -209,6 +209,7 @@ class TabularSettings:
                     formats,
                     columns["missing"],
                     aside=split.aside,
+                    later=split.kind == "time",
                 ),
                 "options": TextOptions(header, skip_rows),
                 "split": split,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -13,19 +13,21 @@ import numpy.typing as npt
 
 from gdkernels import randomness
 from gdkernels.backend import Executable, Job, State
-from gdkernels.backend.arguments import within
 from gdkernels.data.batches import Batches
-from gdkernels.data.records import OrderedRecords, Piece, Records, changed
+from gdkernels.data.records import OrderedRecords, Piece, Records
 from gdkernels.data.stored.windows import DealtWindows, ShuffledWindows, Windows
-from gdkernels.definition.schedules import is_constant
-from gdkernels.dispatch.binding import Binding, all_finite, moved
+from gdkernels.dispatch.binding import Binding, all_finite
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import BackendError, DivergenceError, FileError, InputError
+from gdkernels.errors import DivergenceError, FileError, InputError
 from gdkernels.groups.sharding import Sharding
 from gdkernels.network import BoundNetwork
-from gdkernels.randomness import KeyedOrder, epoch_order, epoch_orders
+from gdkernels.randomness import KeyedOrder
+from gdkernels.training.batch_steps import steps_over
 from gdkernels.training.checkpointing import Middle
+from gdkernels.training.epoch_orders import Rows, order_of_epoch, orders_of_epochs
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
+from gdkernels.training.finiteness import check_finite
+from gdkernels.training.learning_rates import rates_of_epoch, rates_of_epochs
 from gdkernels.training.optimizer_state import OptimizerState
 from gdkernels.training.prepared_steps import PreparedSteps
 from gdkernels.training.record_placer import RecordPlacer
@@ -251,11 +253,12 @@ class EpochRunner:
         batch = min(self.settings.batch_size, records)
         self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
         coming = range(self.epochs_done, self.epochs_done + epochs)
-        executable, drawn = self._steps.on(data), self._orders_of(coming, records)
+        executable = self._steps.on(data)
+        drawn = orders_of_epochs(self.order, self.network.seed, coming, records, self.order_stream)
         keyed = executable.takes_keyed_orders and all(isinstance(order, KeyedOrder) for order in drawn)
         whole = keyed or isinstance(drawn, np.ndarray)
         orders: Any = drawn if whole else np.stack([np.asarray(order) for order in drawn])
-        rates = self._rates_of_epochs(-(-records // batch), pace, coming)
+        rates = rates_of_epochs(self.settings, coming, -(-records // batch), pace)
         return Job(executable, self._copied_state(), data.x, data.y, orders, batch, rates, data.weights)
 
     def follow_job(
@@ -272,8 +275,8 @@ class EpochRunner:
         self.epochs_done += len(found)
         records = len(data)
         return [
-            EpochTotals(records, error, norm if gradient_norm else None, float(rate))
-            for (error, norm), rate in zip(found, job.learning_rates[:, -1], strict=True)
+            EpochTotals(records, error, norm if gradient_norm else None, rate)
+            for (error, norm), rate in zip(found, job.learning_rates[:, -1].tolist(), strict=True)
         ]
 
     def run_and_look(
@@ -323,48 +326,19 @@ class EpochRunner:
 
     def _run_batches(self, batches: Batches, pace: Pace, gradient_norm: bool) -> EpochTotals:
         """Run an epoch of the user's batches: one step for each, as they come."""
-        steps = batches.steps or 1  # the rate stays as at the beginning while that is unknown
-        rates = self._rates(steps, pace)
-        binding, middle = self._bind(None), Middle(self._copied_state())
-        self._placer.look_at(*batches.sample[:2])
-
-        def job(records: int) -> Workload:
-            return self.workload(records, gradient_norm=gradient_norm, weighted=batches.weighted)
-
-        def leave(error: BackendError) -> bool:
-            """Go to the next backend, if there is one: a batch may come only once, so the epoch does not begin anew."""
-            return self.network.leave(error, batches.sample[0], job)
-
-        def place(*batch: Any, of: str) -> Records:
-            while True:
-                try:
-                    return self.place_records(*batch, of=of)
-                except BackendError as error:
-                    if not leave(error):
-                        raise
-
-        def step(part: Records, rate: npt.NDArray[np.float64]) -> tuple[float, float | None]:
-            weights = () if part.weights is None else (part.weights,)
-            self._steps.be_ready(part.binding, batches.size, batches, gradient_norm=gradient_norm)
-            executable = self._steps.on(part)
-            return executable.run(middle.state, part.x, part.y, np.arange(len(part)), len(part), rate, *weights)
-
-        for k, given in enumerate(batches.records(place)):
-            part, done = given, middle.state.step
-            while True:
-                now = self._bind(None)
-                if now is not binding:
-                    middle.state, binding = moved(middle.state, binding, now), now
-                part = part if part.binding is now else part.moved(now)
-                try:
-                    error, norm = step(part, rates[min(k, steps - 1)][None])
-                    break
-                except BackendError as failure:
-                    if middle.state.step != done or not leave(failure):  # a step that is done is not done again
-                        raise
-            middle.steps, middle.error, middle.norms = k + 1, middle.error + error, middle.norms + (norm or 0.0)
-            if self.each_step:
-                self.each_step(error)
+        rates = self._rates(batches.steps or 1, pace)  # the rate stays as at the beginning while the steps are unknown
+        self._bind(None)
+        middle = Middle(self._copied_state())
+        steps_over(
+            batches,
+            middle,
+            rates,
+            network=self.network,
+            placer=self._placer,
+            steps=self._steps,
+            each_step=self.each_step,
+            gradient_norm=gradient_norm,
+        )
         self._check_finite(middle, float(rates[-1]))
         return self._end_epoch(middle, len(batches), gradient_norm, float(rates[-1]))
 
@@ -378,37 +352,15 @@ class EpochRunner:
         keyed = isinstance(order, KeyedOrder) and self._steps.on(data).takes_keyed_orders
         return OrderedRecords(data, order, batch, keyed=keyed)
 
-    def _order_of(self, epoch: int, records: int) -> npt.NDArray[np.int64] | KeyedOrder:
-        if self.order is not None:
-            return _checked_order(self.order(epoch, records), records)
-        return epoch_order(self.network.seed, epoch, records, self.order_stream)
+    def _order_of(self, epoch: int, records: int) -> Rows:
+        return order_of_epoch(self.order, self.network.seed, epoch, records, self.order_stream)
 
-    def _orders_of(self, epochs: range, records: int) -> Sequence[Any] | npt.NDArray[np.int64]:
-        """Return the orders of several epochs; those of a user's function are looked at together, if they can be."""
-        if self.order is None:
-            return epoch_orders(self.network.seed, epochs, records, self.order_stream)
-        drawn = [self.order(epoch, records) for epoch in epochs]
-        if all(isinstance(rows, np.ndarray) and rows.dtype == np.int64 and rows.shape == (records,) for rows in drawn):
-            whole: npt.NDArray[np.int64] = np.stack(drawn)
-            if within(whole, records):
-                return whole
-        return [_checked_order(rows, records) for rows in drawn]
+    def _rates(self, steps: int, pace: Pace) -> npt.NDArray[np.float64]:
+        """Return the learning rate of each step of the next epoch."""
+        return rates_of_epoch(self.settings, self.epochs_done, steps, pace)
 
-    def _rates(self, steps: int, pace: Pace, epoch: int | None = None) -> npt.NDArray[np.float64]:
-        """Return the learning rate of each step of an epoch, the next one for None."""
-        position = (self.epochs_done if epoch is None else epoch) - pace.began + np.arange(steps) / steps
-        factor = self.settings.schedule(position, epochs=pace.epochs, losses=pace.losses)
-        halved = self.settings.optimizer.learning_rate * 0.5**pace.halvings
-        factors = np.asarray(factor, dtype=np.float64)
-        if not factors.ndim:  # as it often is; broadcasting takes longer
-            return np.full(steps, factors * halved)
-        return np.broadcast_to(factors, (steps,)) * halved
-
-    def _rates_of_epochs(self, steps: int, pace: Pace, coming: Sequence[int]) -> npt.NDArray[np.float64]:
-        """Return the learning rates of several epochs, [epochs, steps]."""
-        if is_constant(self.settings.schedule):
-            return np.broadcast_to(self._rates(steps, pace, coming[0]), (len(coming), steps))
-        return np.stack([self._rates(steps, pace, epoch) for epoch in coming])
+    def _check_finite(self, middle: Middle, rate: float, piece: Piece | None = None, batch: int = 1) -> None:
+        check_finite(middle, self._bind(None).xp, self.epochs_done + 1, rate, piece, batch)
 
     def _copied_state(self) -> State:
         """Return a copy that steps may change in place, so that the state of the last epoch's end stays."""
@@ -418,29 +370,3 @@ class EpochRunner:
         self.restore(middle.state)
         self.epochs_done += 1
         return EpochTotals(records, middle.error, middle.norms / middle.steps if gradient_norm else None, rate)
-
-    def _check_finite(self, middle: Middle, rate: float, piece: Piece | None = None, batch: int = 1) -> None:
-        """Raise `DivergenceError` if the steps led to values that are not finite, or `InputError` if the data did."""
-        arrays = middle.state.parameters.values()
-        if math.isfinite(middle.error) and all_finite(*arrays, xp=self._bind(None).xp):
-            return
-        epoch, before = self.epochs_done + 1, "the parameters are those before it"
-        order = np.empty(0, np.int64) if piece is None else np.asarray(piece.order)
-        here = np.flatnonzero(order >= 0)  # others are of other ranks
-        if piece is not None and (found := changed(piece.records, order[here])) is not None:
-            place, what = int(here[found[0]]), found[1]
-            raise InputError(
-                f"{what}, used in step {piece.first + place // batch + 1} of epoch {epoch}: it was finite when "
-                f"training began, so something writes into the data meanwhile; {before}"
-            )
-        raise DivergenceError(
-            f"{'the loss' if not math.isfinite(middle.error) else 'a parameter'} stopped being finite in epoch "
-            f"{epoch}; {before}. Lower the learning rate ({rate:g}), set clip_norm, or scale the data"
-        )
-
-
-def _checked_order(rows: Any, records: int) -> npt.NDArray[np.int64]:
-    order = np.asarray(rows)
-    if order.shape != (records,) or order.dtype.kind not in "iu" or order.min() < 0 or order.max() >= records:
-        raise InputError(f"order must return {records} numbers of rows, from 0 to {records - 1}, got {rows!r}")
-    return order.astype(np.int64, copy=False)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from gdkernels.training.checkpointing import Middle
 from gdkernels.training.history import Stop
@@ -50,8 +51,7 @@ class Segments:
     between: Callable[[Middle], None]
 
 
-@dataclass(frozen=True)
-class EpochTotals:
+class EpochTotals(NamedTuple):
     """The totals of a pass.
 
     Attributes
@@ -70,5 +70,5 @@ class EpochTotals:
     error: float
     norm: float | None
     rate: float
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, Any] = MappingProxyType({})
     stop: Stop | None = None

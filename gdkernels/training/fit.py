@@ -4,44 +4,33 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
-
-import numpy as np
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 from gdkernels.backend import Job
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
 from gdkernels.data.stored.windows import Windows
 from gdkernels.definition.loss_sequence import Losses
-from gdkernels.definition.schedules import watches_losses
-from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import BackendError, DivergenceError, GdkernelsError
 from gdkernels.groups import SerialGroup
-from gdkernels.system.hashing import sha256
 from gdkernels.system.profiling import phase
 from gdkernels.training.checkpointing import Checkpointer, Middle, Run
+from gdkernels.training.epoch_records import record_of, records_of_unseen
 from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.epoch_values import EpochTotals, Pace, Segments
+from gdkernels.training.failover import Failover
+from gdkernels.training.fit_identity import identity, told_to_ranks, values_digest
 from gdkernels.training.history import Epoch, Stop, StopReason
+from gdkernels.training.looks import Callback, Looks
 from gdkernels.training.placement import Placed, Where
 from gdkernels.training.runner import Runner
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.together import Together
 
-__all__ = ["Callback", "Fit"]
+__all__ = ["Fit"]
 
 _log = logging.getLogger("gdkernels")
-
-_AT_ONCE = 0.1  # seconds of epochs before anybody can interrupt, or see the bar move
-_MOST_ROWS = 1 << 22  # whose order is there at once
-# Of a job that nobody can interrupt: some tenths of a second at the most, and an order of 16 MB.
-_MOST_ROWS_OF_JOB, _MOST_STEPS_OF_JOB, _MOST_FLOPS_OF_JOB = 1 << 21, 1 << 15, 2e10
-
-# One with a method `next_look` says after how many further epochs it may end training, or read or change anything.
-Callback = Callable[[Epoch], Any]
-
-Done = TypeVar("Done")
 
 
 class Watcher(Protocol):
@@ -88,6 +77,8 @@ class Fit:
         self._unseen = unseen and checkpointer is None and self._together.alone
         self._runner, self._placement, self._asked = runner, placement, asked
         self._run, self._checkpointer = run, checkpointer
+        self._looks = Looks(runner, placement, asked, checkpointer, self._together)
+        self._failover = Failover(runner, placement, run, checkpointer)
         self._losses = Losses.of()  # those that the epochs of the history are compared by
         self._solved: Stop | None = None  # why a solver ends training
         self._segments: Segments | None = None
@@ -104,12 +95,10 @@ class Fit:
         assert network.binding is not None
         window = {"records at a time": train.window} if isinstance(train, Windows) else {}
         # Others than rank 0 take its word for the data, which may be in files that they read a part of.
-        digest = _digest(train, now.evaluator.held_out) if not self._together.group.rank else ""
-        identity = self._identity() | self._asked.identity() | window | {"data": digest}
-        slots = runner.slots
-        found = self._checkpointer.begin(
-            identity, network.binding, self._run, network.host_parameters(), network.structure.trained, slots
-        )
+        data = {"data": values_digest(train, now.evaluator.held_out) if not self._together.group.rank else ""}
+        shared = identity(runner, self._asked) | window | data
+        trained, slots = network.structure.trained, runner.slots
+        found = self._checkpointer.begin(shared, network.binding, self._run, network.host_parameters(), trained, slots)
         if found is not None:
             state, runner.epochs_done = found
             runner.order_stream = self._run.order_stream
@@ -123,40 +112,20 @@ class Fit:
         InputError
             If they differ.
         """
-        if self._together.alone:
-            return
-        now = self._placement.now
-        train, held_out = now.train, now.evaluator.held_out
-        parts = [None if isinstance(part, Batches) else part for part in (train, held_out)]
-        whole = [part for part in parts if not isinstance(part, Windows)]
-        self._together.agree(
-            {
-                "records": {
-                    "training": None if parts[0] is None else len(parts[0]),
-                    "validation": None if parts[1] is None else len(parts[1]),
-                },
-                "network and settings": self._identity() | self._asked.identity(),
-                "plan": now.executable.plan.as_dict() | {"device": now.binding.device.partition(":")[0]},
-                "initial parameters": _digest_of_arrays(self._host_parameters()),
-                "data": _digest(*whole),
-                "data in files": [part.outline for part in parts if isinstance(part, Windows)],
-            }
-        )
+        if not self._together.alone:
+            self._together.agree(told_to_ranks(self._runner, self._asked, self._placement.now))
 
     def job(self) -> Job | None:
         """Return all the epochs as a job, for somebody who runs it and then calls `follow_job`.
 
         None means that something looks at the network or the losses in between, or that it would take too long.
         """
-        now, runner, asked = self._placement.now, self._runner, self._asked
-        train, epochs = now.train, self._asked.epochs
-        if self._is_looked_at or not isinstance(train, Records) or train.sparse or not isinstance(runner, EpochRunner):
+        train, runner, asked = self._placement.now.train, self._runner, self._asked
+        if not isinstance(train, Records) or train.sparse or not isinstance(runner, EpochRunner):
             return None
-        rows, steps = epochs * len(train), epochs * -(-len(train) // now.job.batch)
-        flops = 6 * runner.network.structure.multiply_adds * rows
-        if rows > _MOST_ROWS_OF_JOB or steps > _MOST_STEPS_OF_JOB or flops > _MOST_FLOPS_OF_JOB:
+        if not self._looks.fit_is_one_job():
             return None
-        return runner.job(train, self._pace(), epochs, gradient_norm=asked.with_norm)
+        return runner.job(train, self._pace(), asked.epochs, gradient_norm=asked.with_norm)
 
     def follow_job(self, job: Job, found: list[tuple[float, float | None]]) -> bool:
         """Take over what a job has done, and return whether it has not diverged; if it has, nothing changes."""
@@ -167,7 +136,7 @@ class Fit:
         if totals is None:
             return False
         run.history.plan, run.history.origin = job.executable.plan, job.executable.origin
-        for record in self._records(train, totals, done, job.seconds / len(totals)):
+        for record in records_of_unseen(train, totals, done, job.seconds / len(totals)):
             self._note(record)
         run.history.stop = self._asked.ending(run.history)
         self._end()
@@ -176,15 +145,14 @@ class Fit:
     def until_stopped(self, callbacks: Iterable[Callback], bar: Watcher) -> None:
         """Train, and leave the network with the final parameters of the fit."""
         run, history = self._run, self._run.history
-        self._losses = losses = Losses.of([record.watched for record in history.epochs])
+        self._losses = Losses.of([record.watched for record in history.epochs])
         for record in history.epochs:
             bar.update(record)
         callbacks = tuple(callbacks)
         while history.stop is None:
             try:
-                if (count := self._at_once(callbacks)) == 1 and self._may_look_at(callbacks):
+                if (count := self._looks.epochs_at_once(history, callbacks)) == 1 and self._changes_one_copy(callbacks):
                     self._look_at_epochs(bar)
-                    losses = self._losses
                     continue
                 *before, record = self._together.compared(self._epochs(count), self._host_parameters())
             except DivergenceError as error:
@@ -205,7 +173,7 @@ class Fit:
                 for callback in callbacks:
                     callback(one)
             if before:
-                self._losses = losses = losses.then(*[one.watched for one in before])
+                self._losses = self._losses.then(*[one.watched for one in before])
             self._note(record)
             bar.update(record)
             ended = [callback(record) is True for callback in callbacks]
@@ -214,7 +182,7 @@ class Fit:
             history.stop = by_callback or self._solved or self._asked.ending(history)
             if history.stop is not None:
                 break
-            self._losses = losses = losses.then(record.watched)
+            self._losses = self._losses.then(record.watched)
             if self._checkpointer is not None:
                 self._checkpointer.between_steps(self._runner.state(), run, self._runner.epochs_done)
         if self._checkpointer is not None:
@@ -245,43 +213,12 @@ class Fit:
             keeps = self._asked.patience is not None
             run.best = self._runner.network.copied_parameters() if keeps else None
 
-    def _at_once(self, callbacks: Sequence[Callback]) -> int:
-        """Return how many epochs can be run before anything looks at the network or the losses."""
-        asked, history = self._asked, self._run.history
-        left = asked.epochs - len(history.epochs)
-        now = self._placement.now
-        seconds = history.epochs[-1].seconds if history.epochs else now.seconds
-        if left == 1 or seconds is None:
-            return 1
-        looks = [getattr(callback, "next_look", _after_one)() for callback in callbacks]
-        looks = [self._together.least(min(looks))] if looks else []
-        if looks and min(looks) <= 1:
-            return 1
-        train = now.train
-        if self._is_looked_at or not isinstance(train, Records):
-            return 1
-        by_time = int(_AT_ONCE / max(seconds, 1e-9))
-        return max(1, min(by_time, left, _MOST_ROWS // len(train), *looks))
-
-    @property
-    def _is_looked_at(self) -> bool:
-        """Whether the fit itself looks at the network or the losses after each epoch."""
-        asked = self._asked
-        return (
-            asked.patience is not None
-            or asked.stop_gradient_norm is not None
-            or self._placement.now.evaluator.measures
-            or self._checkpointer is not None
-            or self._runner.each_step is not None
-            or watches_losses(self._runner.settings.schedule)
-        )
-
-    def _may_look_at(self, callbacks: Sequence[Callback]) -> bool:
+    def _changes_one_copy(self, callbacks: Sequence[Callback]) -> bool:
         """Return whether `_look_at_epochs` does the rest of the fit."""
         train = self._placement.now.train
         whole = isinstance(train, Records) and not train.sparse and isinstance(self._runner, EpochRunner)
         stepwise = self._runner.each_step is not None
-        return self._unseen and whole and not stepwise and not callbacks and self._is_looked_at
+        return self._unseen and whole and not stepwise and not callbacks and self._looks.of_the_fit
 
     def _look_at_epochs(self, bar: Watcher) -> None:
         """Run the rest of the epochs, each measured before the next."""
@@ -301,18 +238,12 @@ class Fit:
             assert isinstance(runner, EpochRunner)
             left = asked.epochs - len(history.epochs)
             try:
-                runner.run_and_look(
-                    now.train,
-                    self._pace,
-                    left,
-                    look,
-                    gradient_norm=asked.with_norm,
-                )
+                runner.run_and_look(now.train, self._pace, left, look, gradient_norm=asked.with_norm)
             finally:
                 self._placement.note(history)
 
         with phase("training"):
-            self._wherever(go_on)
+            self._failover.do(go_on)
 
     def _epochs(self, count: int) -> list[Epoch]:
         """Run some epochs; after a single one, measure the network."""
@@ -321,58 +252,30 @@ class Fit:
             return [self._epoch()]
         runner, began, done = self._runner, time.perf_counter(), self._runner.epochs_done
         with phase("training"):
-            found = self._wherever(lambda now: self._steps(now, count))
+            found = self._failover.do(lambda now: self._steps(now, count))
         seconds = (time.perf_counter() - began) / len(found)
         assert len(found) == runner.epochs_done - done
         self._solved = found[-1].stop
-        return self._records(train, found, done, seconds)
-
-    @staticmethod
-    def _records(train: Records, found: Sequence[EpochTotals], done: int, seconds: float) -> list[Epoch]:
-        """Return the records of epochs that nobody has looked at, each of so many seconds."""
-        weight = train.total_weight
-        return [
-            Epoch(
-                number=done + k,
-                loss=totals.error / weight,
-                validation_loss=None,
-                learning_rate=totals.rate,
-                seconds=seconds,
-                samples_per_second=totals.records / seconds,
-                gradient_norm=totals.norm,
-                **totals.figures,
-            )
-            for k, totals in enumerate(found, start=1)
-        ]
+        return records_of_unseen(train, found, done, seconds)
 
     def _epoch(self) -> Epoch:
         """Run an epoch, and measure the network after it."""
         run = self._run
         began = time.perf_counter() - (run.middle.seconds if run.middle else 0.0)
         with phase("training"):
-            (totals,) = self._wherever(self._steps)
+            (totals,) = self._failover.do(self._steps)
             run.middle, self._solved = None, totals.stop
         return self._measured(totals, time.perf_counter() - began)
 
     def _measured(self, totals: EpochTotals, seconds: float) -> Epoch:
         """Return the record of the epoch just done, with what the network does on the records held out."""
-        runner = self._runner
+        done = self._runner.epochs_done
         with phase("validating"):
-            validation_loss, metrics = self._wherever(
-                lambda now: (now.evaluator.validation_loss(runner.epochs_done), now.evaluator.metrics())
+            validation_loss, metrics = self._failover.do(
+                lambda now: (now.evaluator.validation_loss(done), now.evaluator.metrics())
             )
-        train = self._placement.now.train
-        return Epoch(
-            number=runner.epochs_done,
-            loss=totals.error / train.total_weight,
-            validation_loss=validation_loss,
-            learning_rate=totals.rate,
-            seconds=seconds,
-            samples_per_second=totals.records / seconds,
-            gradient_norm=totals.norm,
-            metrics=metrics,
-            **totals.figures,
-        )
+        weight = self._placement.now.train.total_weight
+        return record_of(totals, done, seconds, weight, validation_loss, metrics)
 
     def _steps(self, now: Placed, count: int = 1) -> list[EpochTotals]:
         """Run the steps of some epochs."""
@@ -401,37 +304,6 @@ class Fit:
     def _pace(self) -> Pace:
         return Pace(self._run.began, self._asked.epochs, self._losses, self._run.retries)
 
-    def _wherever(self, work: Callable[[Placed], Done]) -> Done:
-        """Return the result of `work` on the placed data; if a backend fails that nobody named, on the next one.
-
-        Steps go on from the last epoch's end, or from its middle if that is known to the step.
-        """
-        while True:
-            placed = self._placement.now
-            try:
-                done = work(placed)
-            except BackendError as error:
-                middle = self._run.middle
-                at = self._runner.state().step + (0 if middle is None else middle.steps)
-                once = isinstance(placed.train, Batches) and placed.train.once
-                if once or not self._placement.elsewhere(error):
-                    raise
-                if middle is not None and middle.state.step != at:  # what failed had done a part of its steps
-                    self._run.middle = None
-                self._follow(placed.binding)
-                continue
-            if self._runner.network.binding is not placed.binding:  # batches go on by themselves
-                self._follow(placed.binding)
-            return done
-
-    def _follow(self, old: Binding) -> None:
-        """Bring all that the fit keeps to where the network computes now, and say so in the history."""
-        now = self._placement.now.binding
-        self._run.move(old, now)
-        if self._checkpointer is not None:
-            self._checkpointer.follow(now)
-        self._placement.tell(self._run.history)
-
     def _between_steps(self, middle: Middle) -> None:
         run, runner = self._run, self._runner
         assert self._checkpointer is not None
@@ -446,42 +318,3 @@ class Fit:
             where = "the start"
         run.retries, run.failed = run.retries + 1, runner.epochs_done
         _log.warning("%s. Going on from %s at half the rate", str(error), where)
-
-    def _identity(self) -> dict[str, Any]:
-        """Return the description of network and settings that a checkpoint and a fit that resumes must share."""
-        network = self._runner.network
-        structure = network.structure.as_dict()
-        output = structure.pop("output")
-        return {
-            **structure,
-            **(
-                {"activations": [*structure["activations"], output]}
-                if "activations" in structure
-                else {"output": output}
-            ),
-            "seed": network.seed,
-            "precision": network.precision,
-            **self._runner.settings.as_dict(),
-        }
-
-
-def _after_one() -> int:
-    return 1
-
-
-def _digest_of_arrays(arrays: Mapping[str, Any]) -> str:
-    found = sha256()
-    for name, array in arrays.items():
-        found.update(name.encode() + np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
-
-
-def _digest(*parts: Records | Windows | None) -> str:
-    """Return the SHA-256 of all the values of some records."""
-    found = sha256()
-    for part in parts:
-        if part is None:
-            found.update(b"None" * 3)
-        else:
-            part.add_to(found)
-    return found.hexdigest()

@@ -50,7 +50,7 @@ class OptimizerState:
         if self.slots is not None and old is None:  # a copy of one that was somewhere else
             self.slots = self._placed(binding, self.slots)
         elif self.slots is None or old is None:
-            parameters, zeros = self._network.parameters, binding.xp.zeros_like
+            parameters, zeros = self._network.parameters, binding.zeros_like
             self.slots = {
                 name: tuple(zeros(parameters[name]) for _ in range(self._count))
                 for name in self._network.structure.trained

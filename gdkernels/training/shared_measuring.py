@@ -15,7 +15,7 @@ from gdkernels.data.stored.windows import Windows
 from gdkernels.groups.sharding import Sharding
 from gdkernels.groups.tree import merged, rows_of_shard, shards_of_rank
 from gdkernels.network import BoundNetwork
-from gdkernels.system.threads import at_most
+from gdkernels.system.thread_limits import at_most
 
 __all__ = ["SharedMeasuring"]
 

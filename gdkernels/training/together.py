@@ -22,7 +22,7 @@ from gdkernels.groups.agreement import agree, from_rank_0, guarded
 from gdkernels.groups.link import measured
 from gdkernels.groups.sharding import ALONE, Sharding, threads_of_ranks
 from gdkernels.system.hashing import sha256
-from gdkernels.system.threads import at_most
+from gdkernels.system.thread_limits import at_most
 from gdkernels.training.efficiency import Efficiency
 from gdkernels.training.history import Epoch, Ranks
 from gdkernels.training.placement import Placed

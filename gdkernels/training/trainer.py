@@ -28,8 +28,9 @@ from gdkernels.network import BoundNetwork
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run
 from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.epoch_values import Pace
-from gdkernels.training.fit import Callback, Fit
+from gdkernels.training.fit import Fit
 from gdkernels.training.history import History
+from gdkernels.training.looks import Callback, checked_callbacks
 from gdkernels.training.placement import FitData, Placement
 from gdkernels.training.progress import Progress
 from gdkernels.training.runner import Order, Runner
@@ -286,7 +287,7 @@ class Trainer:
         )
         if resume and checkpoint is None:
             raise InputError("resume=True goes on from checkpoints: say in which folder they are, checkpoint=…")
-        cadence = Cadence.parse(every)
+        callbacks, cadence = checked_callbacks(callbacks), Cadence.parse(every)
         batches = self._batches(X, Y, asked.epochs)
         if checkpoint is not None and batches is not None:
             raise InputError("checkpoints need records that can be told apart: give X and Y, not batches")

@@ -1,6 +1,8 @@
 """`gd.Network`: made of blocks, trained, saved, resumed, and refused where it cannot be."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,6 +157,86 @@ def test_what_cannot_be_is_refused_at_once(what):
     make, words = REFUSED[what]
     with pytest.raises(InputError, match=words):
         make()
+
+
+@dataclass(frozen=True)
+class Declares(blocks.Block):
+    """A block of a user that declares what it is given; what a declaration may be is for the network to say."""
+
+    told: Callable[[int], Any]
+    constant: Any = None
+
+    def parameters(self, inputs):
+        return self.told(inputs)
+
+    def constants(self, inputs):
+        return {} if self.constant is None else {"c": np.array(self.constant)}
+
+    def __call__(self, p, a, *, xp, random=None):
+        return a
+
+
+DECLARED = {
+    "a list": (Declares(lambda n: ["W"]), r"Declares: parameters\(\) must return a mapping by name, got \['W'\]"),
+    "a number": (Declares(lambda n: {"W": 3}), r"Declares: W must be a blocks\.Parameter\(shape, init\), got 3"),
+    "a number as its name": (Declares(lambda n: {3: ((n, n), 0.0)}), "Declares: a parameter is named by .*got 3"),
+    "a dot": (Declares(lambda n: {"W.a": ((n, n), 0.0)}), "Declares: a parameter is named by .*got 'W.a'"),
+    "a word to begin with": (
+        Declares(lambda n: {"W": ((n, n), "he")}),
+        "Declares: the init of W must be a number.*'he'",
+    ),
+    "no size": (
+        Declares(lambda n: {"W": (n, 0.0)}),
+        "Declares: the shape of W must be one or two whole numbers.*got 5",
+    ),
+    "no numbers": (Declares(lambda n: {}, "a"), "Declares: the constant c must be an array of numbers"),
+    "another shape": (
+        Declares(lambda n: {"W": ((n, n), lambda shape, _: np.ones(3))}),
+        r"the init of W1 .*shape \(3,\)",
+    ),
+    "no finite numbers": (Declares(lambda n: {"W": ((n, n), np.inf)}), "the initial values of W1 are not finite"),
+}
+
+
+@pytest.mark.parametrize("what", DECLARED)
+def test_what_a_block_cannot_declare_is_refused_by_its_name(what):
+    block, words = DECLARED[what]
+    with pytest.raises(InputError, match=words):
+        network(blocks.Sequential(blocks.Dense(5), block))
+
+
+def test_a_block_that_is_not_frozen_is_refused():
+    @dataclass
+    class Melting(blocks.Block):
+        def __call__(self, p, a, *, xp, random=None):
+            return a
+
+    with pytest.raises(InputError, match=r"Sequential: Melting cannot be hashed.*@dataclass\(frozen=True\)"):
+        blocks.Sequential(Melting())
+    with pytest.raises(InputError, match="a network: Melting cannot be hashed"):
+        network(Melting())
+
+
+MIXES = {
+    "a batch norm": (lambda a, xp: a - xp.mean(a, axis=0, keepdims=True), "sum of"),
+    "products of records": (lambda a, xp: xp.matmul(xp.matmul(a, a.T), a), "matmul of"),
+    "their number": (lambda a, xp: a / a.shape[0], "the number of records enters"),
+}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("what", MIXES)
+def test_a_block_in_which_records_depend_on_each_other_is_refused(what, backend):
+    mixes, words = MIXES[what]
+
+    @dataclass(frozen=True)
+    class Mixed(blocks.Block):
+        def __call__(self, p, a, *, xp, random=None):
+            return mixes(a, xp)
+
+    net = network(blocks.Sequential(blocks.Dense(2), Mixed()), inputs=5, backend=backend)
+    with pytest.raises(InputError, match=rf"several records together: {words}.*blocks\.LayerNorm"):
+        net.fit(X, Y, epochs=1)
 
 
 def test_parameters_of_another_network_are_refused():

@@ -97,6 +97,10 @@ def test_help_names_every_option_and_default(command):
         *((["train", "diabetes", option, "9" * 400 + unit], f"must be .*as in.*got '9{{400}}{unit}'")
           for option, unit in (("--every", "epochs"), ("--time-limit", "s"))),
         (["train", "diabetes", "--memory", "9" * 400 + "GB"], "--memory: must be a size such as 512MB or 2GB"),
+        (["trian", "digits"], "invalid choice: 'trian'.*Did you mean train"),
+        (["train", "digits", "--hiden", "8"], "no option --hiden. Did you mean --hidden\\? .*train --help"),
+        (["train", "digits", "--hiden=8"], "no option --hiden. Did you mean"),
+        (["export", "model", "a.onnx", "b.onnx"], "one argument too many: 'b.onnx'"),
         (["train", "no.csv"], "no file no.csv"),
         (["train", ""], "the name of a table is empty: give a file"),
         (["train", "diabetes", "--test-file", ""], "the name of a table is empty"),

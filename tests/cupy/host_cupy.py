@@ -143,8 +143,8 @@ class Host:
             raise CaptureError(f"{what} while a graph is captured")
 
     def twin(self, text, name):
-        for key in ("float32", "bfloat16", "float64"):
-            if f" {name}(" in module(key) or f"({name}," in module(key):
+        for key in () if name.startswith("models_") else ("float32", "bfloat16", "float64"):
+            if f" {name}(" in module(key):
                 if key not in self._twins:  # each takes seconds to compile
                     self._twins[key] = Twin(module(key), self.directory), module(key)
                 return self._twins[key]

@@ -79,6 +79,29 @@ def scalars_now(descriptor, scalars):
 
 
 def matmul(handle, descriptor, layouts, addresses, scalars, algorithm, workspace, stream):
+    """Do a product, or the same one for each matrix of a batch, whose strides are elements."""
+    get, (count, *others) = attributes(descriptor), [attributes(one)[LayoutAttribute.BATCH_COUNT] for one in layouts]
+    assert others == [count, count]
+    aux, bias = (get[DescriptorAttribute[name]] for name in ("EPILOGUE_AUX_BATCH_STRIDE", "BIAS_BATCH_STRIDE"))
+    epilogue, out = get[DescriptorAttribute.EPILOGUE], STORED[DataType(attributes(layouts[2])[LayoutAttribute.TYPE])]
+    if epilogue & (RELU | DRELU):
+        assert aux % 128 == 0, "the stride of bits"
+        aux //= 8
+    else:
+        assert aux % 8 == 0
+        aux *= np.dtype(out).itemsize
+    for k in range(count):
+        places = []
+        for layout, address in zip(layouts, addresses, strict=True):
+            kind, stride = (attributes(layout)[LayoutAttribute[n]] for n in ("TYPE", "STRIDED_BATCH_OFFSET"))
+            assert count == 1 or stride, "matrices of a batch in one place"
+            places.append(address + k * stride * np.dtype(STORED[DataType(kind)]).itemsize)
+        beside = k * aux, k * bias * np.dtype(out).itemsize
+        with np.errstate(all="ignore"):
+            _product(descriptor, layouts, tuple(places), scalars, beside)
+
+
+def _product(descriptor, layouts, addresses, scalars, beside):
     get = attributes(descriptor)
     compute, epilogue = Compute(get[DescriptorAttribute.COMPUTE_TYPE]), get[DescriptorAttribute.EPILOGUE]
     real = np.float64 if compute == Compute.F64 else np.float32
@@ -94,12 +117,11 @@ def matmul(handle, descriptor, layouts, addresses, scalars, algorithm, workspace
     summed = left
     if compute == Compute.F32_FAST_TF32:
         left, right = round_to_tf32(left), round_to_tf32(right)
-    with np.errstate(all="ignore"):
-        result = alpha * (left @ right)
-        if beta != 0:
-            result = result + beta * numbers(d)
+    result = alpha * (left @ right)
+    if beta != 0:
+        result = result + beta * numbers(d)
     rows, columns = d.shape
-    at = get[DescriptorAttribute.EPILOGUE_AUX_POINTER]
+    at = get[DescriptorAttribute.EPILOGUE_AUX_POINTER] + beside[0]
     if epilogue & AUX:
         ld = get[DescriptorAttribute.EPILOGUE_AUX_LD]
         assert ld >= rows
@@ -117,7 +139,7 @@ def matmul(handle, descriptor, layouts, addresses, scalars, algorithm, workspace
     if epilogue & (BIAS | BGRAD | BGRADA):
         dtype = np.dtype(STORED[DataType(get[DescriptorAttribute.BIAS_DATA_TYPE])])
         assert dtype == d.dtype, "cuBLAS takes a bias in the type of the result"
-        bias = view(get[DescriptorAttribute.BIAS_POINTER], dtype, (rows,), (dtype.itemsize,))
+        bias = view(get[DescriptorAttribute.BIAS_POINTER] + beside[1], dtype, (rows,), (dtype.itemsize,))
         if epilogue & BIAS:
             result = result + numbers(bias)[:, None]
         else:

@@ -37,7 +37,7 @@ def test_without_a_gpu_it_says_so(monkeypatch, capsys, tmp_path):
 def test_it_lists_its_parts(capsys):
     assert main(["--list"]) == 0
     listed = capsys.readouterr().out
-    assert listed.count("items") == len(PARTS) == 11
+    assert listed.count("items") == len(PARTS) == 12
     assert all(sum(item.seconds for item in part.values()) <= 480 for part in PARTS.values())
     assert all(int(minutes) <= 8 for minutes in re.findall(r"at most (\d+) minutes", listed))
 
@@ -116,7 +116,7 @@ def test_the_first_minutes(host, monkeypatch):
     believed = first.epilogues_believed()
     assert set(believed) == {"float64", "float32", "tf32", "bfloat16"}
     assert believed["float32"] == {"right": list(applicable("float32")), "but for NaN": []}
-    assert believed["bfloat16"]["right"] == ["bias", "relu", "bias rows", "drelu", "gelu", "update"]
+    assert believed["bfloat16"]["right"] == ["bias", "relu", "bias rows", "drelu", "gelu", "sums", "update"]
     off = first.step_against_interpreter("norm of a clipped gradient", "bfloat16")
     assert set(off) >= {"the loss", "W0", "b2", "W0.0"}
     assert max(off.values()) < 1e-3
@@ -150,7 +150,7 @@ def test_the_proof_of_the_kernel_in_float32(host, made, monkeypatch):
     monkeypatch.setattr(float32, "_TIMES", 2)
     assert float32.same_bits() == "2 runs"
     assert float32.beyond("an infinite input") == "as in float32"
-    with_fault("mma(small, a.low,", "mma(small, a.high,")
+    with_fault("mma(fresh, a.low,", "mma(fresh, a.high,")
     with pytest.raises(AssertionError, match="further from float64 than float32 explains"):
         float32.agrees("everything")
     with_fault("nothing != 0.f", "false")
@@ -171,9 +171,13 @@ def test_many_models_are_compared_and_timed(host, made, monkeypatch):
     found = many_models._executables(task, "tf32", {"many": True}, 1)
     assert found["samples a second"] > 0
     assert found["choices"]["ctas"] == 1
-    monkeypatch.setattr(choice, "unproven", lambda *given: "as planted")
+    monkeypatch.setattr("gdkernels_cupy.beside.unproven", lambda *given: "as planted")
     with pytest.raises(AssertionError, match=r"no CTA has one of its own \(as planted\)"):
         many_models.agree("tf32", models=2, times=1)
+    monkeypatch.setattr(many_models, "_LARGER", {"relu": many_models.TYPICAL["8-32-32-1, relu"][0]})
+    (said,) = many_models.batches_agree("tf32", models=3, times=1).values()
+    assert "from fits alone: {'many': True, 'kernel': 'batches'" in said
+    assert many_models._executables(task, "tf32", many_models._WAYS["a batch"], 1)["choices"]["kernel"] == "batches"
 
 
 @pytest.mark.slow
@@ -242,27 +246,34 @@ def test_the_table_of_kernels_has_a_row_for_each_compiler_or_says_why_not(monkey
     monkeypatch.setattr(kernels, "ARCHITECTURES", {90: 232448, 120: 9000})
     monkeypatch.setattr(kernels, "TYPICAL", {"small": narrow})
     monkeypatch.setattr(kernels, "_GRAPHS", {"small": varied(narrow[0], widths=(8, 8, 8, 3))})
-    compile_right, said = kernels.Compiler.compile, {}
-
-    def once(self, text, capability):
-        """Both compilers are the same library, which need not say the same twice."""
-        if (text, capability) not in said:
-            said[text, capability] = compile_right(self, text, capability)
-        return said[text, capability]
-
-    monkeypatch.setattr(kernels.Compiler, "compile", once)
     out = tmp_path / "kernels.md"
     assert kernels.main([library, library, "--out", str(out)]) == 0
     rows = [line.split(" | ") for line in out.read_text().splitlines() if line.startswith(("| graphs", "| persistent"))]
     assert len(rows) == 2 * 2 * (3 + 1), "three precisions and a kernel, by two compilers"
     declined = [row for row in rows if row[3].startswith("declined:")]
     assert [row[1] for row in declined] == ["sm_120"] * 2, "one does not fit"
-    assert [row[3:5] for row in rows if row[0].startswith("| persistent") and row not in declined] == [
-        ["8 warps", "1"]
-    ] * 2
+    taken = [row for row in rows if row[0].startswith("| persistent") and row not in declined]
+    assert [(row[3], row[4].split(" in ")[0]) for row in taken] == [("8 warps", "1")] * 2
     measured = [list(map(int, (cell.strip(" |") for cell in row[5:]))) for row in rows if row not in declined]
     assert all(8 < registers <= 255 and spilled == 0 for registers, _, spilled, _ in measured)
     assert max(shared for *_, shared in measured) > 20_000
+    kept = json.loads(out.with_suffix(".json").read_text())
+    assert len(kept) == 2 * 3 + 1, "each text and architecture once, as both compilers are one"
+
+    def compiles(self, text, capability):
+        seen.append(capability)
+        return compile_right(self, text, capability)
+
+    compile_right, seen, before = kernels.Compiler.compile, [], out.read_text()
+    monkeypatch.setattr(kernels.Compiler, "compile", compiles)
+    assert kernels.main([library, library, "--out", str(out)]) == 0
+    assert (out.read_text(), seen) == (before, []), "what is known is not compiled again"
+    changed = kernels.TYPICAL["small"][0], "float32"
+    monkeypatch.setattr(kernels, "TYPICAL", {"small": changed})
+    out.with_suffix(".json").write_text("{ cut off")
+    monkeypatch.setattr(kernels, "ARCHITECTURES", {90: 232448})
+    assert kernels.main([library, "--out", str(out)]) == 0
+    assert (seen, len(json.loads(out.with_suffix(".json").read_text()))) == ([90] * 4, 4)
 
 
 def test_the_costs(host, monkeypatch):

@@ -122,7 +122,7 @@ NODES = {
     ("relu", "tf32", Adam()): (25, 14, 21),
     ("gelu", "float64", Adam()): (25, 14, 21),
     ("tanh", "float32", SGD()): (27, 20, 21),
-    ("relu", "bfloat16", Adam()): (35, 18, 21),
+    ("relu", "bfloat16", Adam()): (29, 15, 21),
 }
 
 

@@ -105,15 +105,20 @@ def test_a_model_that_diverges_disturbs_no_other(launches):
         ((5, 8, 2), "float32", "in float32 it is used only where it has been measured"),
     ],
 )
-def test_those_that_do_not_fit_run_one_after_the_other_and_say_why(launches, widths, precision, why):
-    many, given = models(2, widths, precision), [settings(k) for k in range(2)]
+def test_those_that_do_not_fit_are_a_batch_and_say_why(launches, widths, precision, why):
+    """Of those that differ in numbers alone: each of the others is one by itself."""
+    given = [{**settings(k), "batch_size": size} for k, size in enumerate((16, 16, 20))]
+    many = models(3, widths, precision)
     found = gd.fit_many(many, X, Y, epochs=2, settings=given)
     assert launches == []
-    alone = models(2, widths, precision)[1]
-    alone.fit(X, Y, epochs=2, progress=False, **given[1])
-    assert bits(alone) == bits(many[1]), "with the code that was made for another momentum"
-    assert all("one model after the other, as no CTA has one of its own" in history.reason for history in found)
-    assert all(why in history.reason for history in found)
+    assert {history.plan.choices["kernel"] for history in found} == {"batches"}
+    told = f", as no CTA has one of its own ({why}"
+    assert all(f"2 models of one structure are a batch{told}" in history.reason for history in found[:2])
+    assert f"a batch of one model{told}" in found[2].reason
+    assert "no other differs from it in numbers alone, such as rates, and has its batch size" in found[2].reason
+    pair = models(3, widths, precision)[1:]
+    gd.fit_many(pair, X, Y, epochs=2, settings=given[1:])
+    assert list(map(bits, pair)) == list(map(bits, many[1:])), "whatever is trained beside a model"
 
 
 def test_where_memory_is_short_fewer_train_at_a_time(launches, monkeypatch):
@@ -145,5 +150,5 @@ def test_a_kernel_that_is_wrong_here_gives_way_and_the_history_says_why(launches
     monkeypatch.delenv("GDKERNELS_CHECK")
     found = gd.fit_many(models(2), X, Y, epochs=2, settings={"optimizer": gd.SGD(0.01), "batch_size": 16})
     assert set(launches) == {1}, "those of the check"
-    assert {history.plan.choices["ctas"] for history in found} == {2}, "the kernel whose CTAs share a model"
+    assert {history.plan.choices["kernel"] for history in found} == {"batches"}, "which are checked too"
     assert all("no CTA has one of its own (the loss is off by" in history.reason for history in found)

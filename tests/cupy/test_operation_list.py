@@ -62,6 +62,7 @@ SETTINGS = {
 ROUTES = [
     EPILOGUES, (), ("bias",), ("relu",), ("relu", "drelu"), ("relu", "drelu", "drelu sums"), ("gelu",),
     ("gelu", "dgelu"), ("gelu", "dgelu", "dgelu sums", "sums"), ("sums",), ("update",), ("relu", "bias rows"),
+    ("relu", "bias rows", "drelu", "sums"),
 ]  # fmt: skip
 
 
@@ -179,18 +180,35 @@ def test_a_norm_keeps_updates_out_of_products():
         assert not [op for op in found if isinstance(op, ops.MatrixProduct) and isinstance(op.alpha, int)]
 
 
-def test_bfloat16_sums_what_was_not_rounded():
+def test_bfloat16_sums_what_was_not_rounded_unless_a_product_takes_the_slope():
     found = operations(RELU, precision="bfloat16")
-    kinds = [op.epilogue.kind for op in found if isinstance(op, ops.MatrixProduct)]
-    assert set(kinds) == {"relu", ""}, "no slope, whose sums over the batch would be of rounded values"
-    sums = [op for op in found if isinstance(op, ops.ColumnSums)]
-    assert {op.values.storage for op in sums} == {"float32"}
+    products = [op for op in found if isinstance(op, ops.MatrixProduct)]
+    assert [p.epilogue.kind for p in products] == ["relu", "relu", "", "drelu", "", "drelu", "sums", "sums"]
+    slopes, sums = ([p for p in products if p.epilogue.kind == kind] for kind in ("drelu", "sums"))
+    assert {p.out.storage for p in slopes} == {"bfloat16"}
+    assert [p.right for p in sums] == [p.out for p in slopes], "the sum of what the gradient's product multiplies"
+    assert {p.epilogue.bias.storage for p in sums} == {"float32"}
+    assert [op.values.storage for op in found if isinstance(op, ops.ColumnSums)] == ["float32"], "of the outputs"
+    without = [e for e in EPILOGUES if e != "sums"]
+    for given in (operations(RELU, without, "bfloat16"), operations(RELU, EPILOGUES, "bfloat16", pieces=(4, 4))):
+        kinds = {op.epilogue.kind for op in given if isinstance(op, ops.MatrixProduct)}
+        assert kinds == {"relu", ""}, "sums that nobody makes of rounded values keep the slope out of products"
+        assert {op.values.storage for op in given if isinstance(op, ops.ColumnSums)} == {"float32"}
+
+
+def test_the_bits_of_a_slope_reach_over_the_ones():
+    found = operations(RELU, precision="bfloat16", widths=(6, 126, 126, 3))
+    products = [op for op in found if isinstance(op, ops.MatrixProduct) and op.epilogue.auxiliary is not None]
+    first, second, *slopes = products
+    assert (first.out.columns, first.epilogue.auxiliary.columns) == (136, 32), "126, three ones, and zeros"
+    assert (second.out.columns, second.epilogue.auxiliary.columns) == (126, 16)
+    assert [p.epilogue.auxiliary for p in slopes] == [second.epilogue.auxiliary, first.epilogue.auxiliary]
 
 
 def test_the_bias_of_a_product_in_bfloat16_is_rows_of_its_weights():
     found = operations(RELU, precision="bfloat16")
     borders = [op for op in found if isinstance(op, ops.BiasRows)]
-    first, second = [op for op in found if isinstance(op, ops.MatrixProduct) and op.epilogue.kind]
+    first, second = [op for op in found if isinstance(op, ops.MatrixProduct) and op.epilogue.kind == "relu"]
     assert [b.ones for b in borders] == [True, False], "the last one multiplies with no bias in bfloat16"
     assert [p.right for p in (first, second)] == [b.weights for b in borders]
     assert first.left.columns == first.right.rows == first.left.pitch

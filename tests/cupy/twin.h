@@ -12,7 +12,7 @@
 #include "fibers.h"
 
 struct dim3 {
-    unsigned x = 1, y = 1;
+    unsigned x = 1, y = 1, z = 1;
 };
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
 #define __global__
@@ -128,15 +128,16 @@ template <class... A> void run_held() {
 
 template <class... A>
 void launch(void (*kernel)(A...), const unsigned* shape, void** arguments, bool collective, int order) {
-    gridDim = {shape[0], shape[1]};
+    gridDim = {shape[0], shape[1], shape[4]};
     blockDim = {shape[2], shape[3]};
     direction = order;
     using H = Held<void (*)(A...)>;
     H::kernel = kernel;
     H::arguments = arguments;
-    for (unsigned k = 0; k < gridDim.x * gridDim.y; k++) {
-        const unsigned at = order > 0 ? k : gridDim.x * gridDim.y - 1 - k;
-        blockIdx = {at % gridDim.x, at / gridDim.x};
+    const unsigned blocks = gridDim.x * gridDim.y * gridDim.z;
+    for (unsigned k = 0; k < blocks; k++) {
+        const unsigned at = order > 0 ? k : blocks - 1 - k, within = at % (gridDim.x * gridDim.y);
+        blockIdx = {within % gridDim.x, within / gridDim.x, at / (gridDim.x * gridDim.y)};
         if (collective) {
             block(run_held<A...>);
             continue;

@@ -18,26 +18,6 @@ HEADERS = (FOLDERS[0] / "twin.h", FOLDERS[1] / "fibers.h")
 COLLECTIVE = re.compile(
     r"__syncthreads|over_lanes|block_total|block_columns|place_in|total_job|total_record_job|column_sums_job"
 )
-FIXED = (
-    "begin",
-    "next_batch",
-    "fill_order",
-    *(f"{what}_float64_float64" for what in ("gather", "column_sums", "copy_columns", "look_up")),
-    *(
-        f"{what}_float32_{to}"
-        for what in ("gather", "column_sums", "copy_columns", "look_up")
-        for to in ("float32", "bfloat16")
-    ),
-    "sum_by_code_float64",
-    "sum_by_code_float32",
-    "cast_float32_bfloat16",
-    "bias_rows",
-    *(f"{what}_{of}" for what in ("total", "total_record") for of in ("float64", "float32")),
-    "record",
-    "add_float64",
-    "add_float32",
-    "keep_number",
-)  # fmt: skip
 
 
 class Twin:
@@ -60,7 +40,8 @@ class Twin:
         cells = [np.asarray(a) for a in arguments]
         pointers = (ctypes.c_void_p * len(cells))(*(c.ctypes.data for c in cells))
         before = self._library.host_misaligned()
-        getattr(self._library, f"host_{name}")((ctypes.c_uint * 4)(*grid, *block), pointers, self.direction)
+        shape = (ctypes.c_uint * 5)(*grid[:2], *block, *(grid[2:] or (1,)))
+        getattr(self._library, f"host_{name}")(shape, pointers, self.direction)
         found = self._library.host_misaligned() - before
         assert not found, f"{name} takes vectors from {found} addresses that a device refuses"
 
@@ -71,22 +52,37 @@ def compiled(text, directory, flags):
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("g++ is not installed: the host twins of the kernels need it")
-    lines = ['#include "twin.h"', text]
+    lines = [text]
     kernels = dict(re.findall(r'extern "C" __global__ void (\w+)\((.*?\n)}\n', text, re.DOTALL))
     loops = dict(re.findall(r"__device__ inline void (loop_\w+)_job\((.*?\n)}\n", text, re.DOTALL))
-    generated = (n for n in kernels if n.startswith(("loop_", "group_")))
-    for name in dict.fromkeys((*FIXED, *generated)):
-        collective = bool(COLLECTIVE.search(kernels.get(name, "") + loops.get(name, "")))
+    for name, body in kernels.items():
+        collective = bool(COLLECTIVE.search(body + loops.get(name.removeprefix("models_"), "")))
         lines.append(
             f'extern "C" void host_{name}(const unsigned* shape, void** a, int order) '
             f"{{ twin::launch({name}, shape, a, {str(collective).lower()}, order); }}"
         )
     source = "\n".join(lines) + "\n"
     # Without optimization: what that takes is more than it saves in the few calls that a test makes.
-    command = [compiler, "-std=c++17", "-O0", "-shared", "-fPIC", "-w", *flags, *INCLUDED, "-x", "c++", "-", "-o"]
+    options = ["-std=c++17", "-O0", "-fPIC", "-w", *flags, *INCLUDED]
+    command = [compiler, *options, "-shared", "-include", precompiled(Path(directory), options), "-x", "c++", "-", "-o"]
     target = Path(directory) / f"{digest(source, flags)}.so"
     made_once(target, lambda part: subprocess.run([*command, str(part)], input=source.encode(), check=True))
     return str(target)
+
+
+def precompiled(directory, options):
+    """Return the header that every twin begins with, beside what is compiled of it once: a third of the time else."""
+    place = directory / digest("", tuple(options))
+    place.mkdir(exist_ok=True)
+    header = place / HEADERS[0].name
+
+    def make(part):
+        shutil.copy2(HEADERS[0], header)  # what the compiler reads where the compiled one does not fit
+        command = [shutil.which("g++"), *options, "-x", "c++-header", str(HEADERS[0]), "-o", str(part)]
+        subprocess.run(command, check=True, capture_output=True)
+
+    made_once(Path(f"{header}.gch"), make)
+    return str(header)
 
 
 def digest(source, flags, headers=HEADERS):

@@ -1,14 +1,13 @@
 """Names: what a user types, and what a file keeps."""
 
 import json
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from gdkernels.definition import activations, losses, optimizers, schedules
-from gdkernels.definition.naming import KINDS, describe, names, resolve, restore
+from gdkernels.definition.naming import KINDS, built_ins, describe, names, resolve, restore
 from gdkernels.errors import InputError
 
 BUILT_IN = [(kind, name) for kind in KINDS for name in names(kind)]
@@ -72,8 +71,8 @@ def test_numbers_of_numpy_become_plain_ones():
 def test_a_name_an_object_and_a_class_mean_the_same(kind, name):
     value = resolve(kind, name)
     assert resolve(kind, value) is value
-    if isinstance(KINDS[kind][name], type):
-        assert resolve(kind, KINDS[kind][name]) == value
+    if isinstance(built_ins(kind)[name], type):
+        assert resolve(kind, built_ins(kind)[name]) == value
 
 
 def test_a_class_of_parameters_means_its_defaults():
@@ -81,11 +80,15 @@ def test_a_class_of_parameters_means_its_defaults():
     assert resolve("loss", losses.Huber) == losses.huber
 
 
+def halving(epoch, *, epochs, losses):
+    return 0.5**epoch
+
+
 def test_the_users_own_pass_through():
     lion = Lion()
     assert resolve("activation", mish) is mish
     assert resolve("optimizer", lion) is lion
-    assert resolve("schedule", math.exp) is math.exp
+    assert resolve("schedule", halving) is halving
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -121,6 +124,9 @@ def test_the_users_function_of_a_built_ins_name_is_not_the_built_in():
         ("optimizer", mish, "optimizer must be a name .* or an Optimizer"),
         ("optimizer", Lion, r"must be an object, got the class Lion: pass Lion\(…\)"),
         ("schedule", 0.1, "or a function factor"),
+        ("schedule", lambda epoch: 1.0, r"schedule must be a function factor.*got <lambda>\(epoch\): .*'epochs'"),
+        ("activation", np.tanh, r"activation must be a function f\(z, \*, xp\), got tanh.*'xp'"),
+        ("loss", lambda y: y, "loss must be a function.*too many positional arguments"),
     ],
 )
 def test_what_cannot_be_used_says_what_can(kind, value, message):

@@ -218,6 +218,8 @@ def test_a_search_stays_an_estimator_like_any_other():
     same(clone(search).fit(X, NUMBERS), search)
     with pytest.raises(ValueError, match="Invalid parameter"):
         GridSearchCV(estimator, {"mlpregressor__depth": [1]}, cv=FOLDS).fit(X, NUMBERS)
+    with pytest.raises(TypeError, match="estimator class instead"):
+        GridSearchCV(MLPRegressor, {"alpha": [1.0]}, cv=FOLDS).fit(X, NUMBERS)
     before = search.predict(X)
     search.best_estimator_[-1].partial_fit(X, NUMBERS)
     assert not np.array_equal(search.predict(X), before)

@@ -120,6 +120,14 @@ def test_dropout_is_theirs():
     assert net.fit(X, X[:, :2] > 0, epochs=3, loss="binary_cross_entropy").epochs
 
 
+def test_a_frozen_layer_is_warned_of(caplog):
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    model[0].requires_grad_(False)
+    gd.from_torch(model)
+    assert "Linear at 0: parameters that require no gradient are trained" in caplog.text
+    assert "Linear at 2" not in caplog.text
+
+
 def test_it_is_a_copy():
     model = drawn(copy.deepcopy(MODELS["a chain"]))
     net = gd.from_torch(model, backend="numpy")

@@ -195,6 +195,7 @@ MLPS = [gd.MLP([5, 4, 2], seed=k) for k in range(2)]
         (MLPS, {"rows": 5}, "rows must be a list with an entry for each model, got int"),
         (MLPS, {"rows": [None, np.ones(149, bool)]}, r"rows\[1\] says True or False of 149 rows, and there are 150"),
         (MLPS, {"rows": [None, np.zeros(150, bool)]}, r"rows\[1\] has no rows"),
+        (MLPS, {"rows": [[], None]}, r"rows\[0\] has no rows: a model needs at least one"),
         (MLPS, {"rows": [None, [0, 1]], "sample_weight": np.arange(150) > 1}, r"none of the rows of rows\[1\] has a w"),
         (MLPS, {"rows": [None, [0]], "validation": 0.5}, r"models\[1\]: validation=0.5 of 1 records leaves 0"),
         (MLPS, {"settings": "adam"}, "settings must be a dictionary, or one for each"),

@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from gdkernels.backend import Executable, Job, Plan, State
-from gdkernels.many.meeting import Meeting
-from gdkernels.many.workers import GivenUpError, run_jobs
+from gdkernels.training.jobs.meeting import Meeting
+from gdkernels.training.jobs.threads import GivenUpError, run_jobs
 
 
 class Counting(Executable):

@@ -33,9 +33,9 @@ def bits(model):
 @pytest.mark.parametrize("run", [{}, {"validation": 0.2, "patience": 2}], ids=["all", "stopped"])
 def test_starts_are_the_fits_that_they_would_be_alone(backend, run, bound):
     run = {"epochs": 6, "progress": False, "l2": 0.01, **run}
-    model = mlp(backend)
+    model = gd.MLP([4, 8, 1], seed=3, backend=backend, threads=2)
     history = model.fit(X, Y, starts=4, **run)
-    assert len(bound) <= 2, "one step, and one prediction"
+    assert len(bound) <= 4, "one step, and one prediction, for each thread"
     alone = []
     for number in range(4):
         one = mlp(backend)
@@ -46,6 +46,29 @@ def test_starts_are_the_fits_that_they_would_be_alone(backend, run, bound):
         alone.append((kept[0], bits(one)))
     assert [start.loss for start in history.starts] == [loss for loss, _ in alone]
     assert bits(model) == min(alone)[1]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "settings", "run"),
+    [
+        ([4, 8, 1], {"optimizer": "adam", "l2": 1e-3}, {"validation": 0.25, "patience": 1, "metrics": ["r2"]}),
+        ([4, 8, 1], {"batch_size": 7}, {"gradient_norm": True, "sample_weight": np.linspace(0, 1, 120)}),
+        ([4, 700, 1], {"batch_size": 120}, {"validation": (X[:30], Y[:30])}),
+        ([4, 8, 1], {"optimizer": gd.SGD(1e12)}, {}),  # which diverges
+    ],
+    ids=["stopped", "weighted", "wide", "diverged"],
+)
+def test_starts_at_a_time_are_what_they_are_one_by_one(sizes, settings, run):
+    found = []
+    for callbacks in ([], [lambda epoch: None]):  # who sees every epoch has them one after the other
+        model = gd.MLP(sizes, seed=3, backend="numba", threads=2)
+        history = model.fit(X, Y, epochs=5, starts=3, callbacks=callbacks, progress=False, **settings, **run)
+        told = [(e.number, e.loss, e.validation_loss, e.gradient_norm, e.metrics) for e in history.epochs]
+        run_on = {name: value for name, value in run.items() if name != "metrics"}
+        again = model.fit(X, Y, epochs=2, progress=False, **settings, **run_on)
+        starts = history.starts, history.stopped, history.memory is not None, history.threads
+        found.append((bits(model), told, [e.loss for e in again.epochs], starts))
+    assert found[0] == found[1]
 
 
 def test_the_networks_of_a_table_share(bound):

@@ -73,6 +73,10 @@ def test_a_model_moves_with_what_its_optimizer_carries(tmp_path):
 def test_everything_runs_with_the_device_as_the_current_one():
     mlp = gd.MLP([3, 8, 3], seed=0, backend=CurrentDeviceBackend())
     mlp.fit(X, LABELS, validation=0.2, patience=2, metrics=["accuracy"], loss="cross_entropy", starts=2, **SETTINGS)
+    many = [gd.MLP([3, 8, 3], seed=k, backend=CurrentDeviceBackend()) for k in range(2)]
+    gd.fit_many(many, X, LABELS, epochs=2, settings={"loss": "cross_entropy"}, validation=0.2, patience=2)
+    gd.fit_many(many, X, LABELS, epochs=2, settings={"loss": "cross_entropy"}, validation=(X, LABELS))
+    assert gd.Ensemble(many).predict(X).shape[0] == 41
     trainer = gd.Trainer(mlp, loss="cross_entropy")
     assert trainer.epoch(X, LABELS) > 0
     assert mlp.predict(X).shape == (41,)

@@ -8,6 +8,7 @@ import pytest
 
 import gdkernels as gd
 from gdkernels import randomness
+from gdkernels.errors import InputError
 from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.history import StopReason
 
@@ -142,9 +143,17 @@ def test_callbacks_see_each_epoch_and_can_stop():
         seen.append(epoch.number)
         return epoch.number == 3
 
-    history = network().fit(X, Y, epochs=10, callbacks=[stop_at_three, lambda epoch: None])
+    history = network().fit(X, Y, epochs=10, callbacks=iter([stop_at_three, lambda epoch: None]))
     assert seen == [1, 2, 3]
     assert "callback" in history.stopped
+
+
+@pytest.mark.parametrize("callbacks", [None, print, 3, [print, 3]])
+def test_callbacks_that_are_no_list_of_functions(callbacks):
+    with pytest.raises(InputError, match="callbacks must be a list of functions|a callback must be a function"):
+        network().fit(X, Y, epochs=1, callbacks=callbacks)
+    with pytest.raises(InputError, match="metrics must be a list, got None"):
+        network().fit(X, Y, epochs=1, metrics=None)
 
 
 def test_clipping_bounds_the_step():
@@ -262,7 +271,7 @@ class Patient:
 def test_a_callback_can_let_epochs_run_at_once(monkeypatch):
     X = np.random.default_rng(0).standard_normal((64, 3)).astype(np.float32)
     at_once, run_epochs = [], EpochRunner.run_epochs
-    monkeypatch.setattr("gdkernels.training.fit._AT_ONCE", 1e9)  # however long the first one takes
+    monkeypatch.setattr("gdkernels.training.looks._AT_ONCE", 1e9)  # however long the first one takes
     monkeypatch.setattr(
         EpochRunner, "run_epochs", lambda self, *a, **k: (at_once.append(a[2]), run_epochs(self, *a, **k))[1]
     )

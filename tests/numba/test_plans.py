@@ -1,10 +1,12 @@
 """Every way of cutting a step up gives the definition's result, whatever the sizes."""
 
 from collections import OrderedDict
+from functools import lru_cache
 
 import numpy as np
 import pytest
 from engine_runs import BOTH, Data, assert_agrees, bits, compiled, needs_bf16, program
+from few_cases import FUSED_CASES
 from gdkernels_numba.bytecode.kept_steps import KeptSteps
 from gdkernels_numba.cpu.features import AVX512_BF16, Caches
 
@@ -13,6 +15,9 @@ from gdkernels.definition import activations
 from gdkernels.definition.optimizers import Adam
 from gdkernels.errors import InputError
 from gdkernels.testing.cases import CASES
+
+# Many plans of one program: the definition runs once for all.
+shared = lru_cache(maxsize=32)(Data)
 
 relu, tanh, softmax = activations.relu, activations.tanh, activations.softmax
 
@@ -33,8 +38,9 @@ CHOICES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [case.values[0] for case in FUSED_CASES if not isinstance(case, str)])
 def test_what_is_built_in_compiles(name):
+    """Also what the conformance suite, which has everything compiled that it trains, leaves to where there is time."""
     for precision in ("float32", "float64"):
         compiled(CASES[name].program, precision)
 
@@ -61,7 +67,7 @@ def test_lines_of_users(line, precision):
 @pytest.mark.parametrize("precision", BOTH)
 def test_every_plan_gives_the_result(choices, batch_size, precision):
     for widths in (WIDE, ONE_OUTPUT):
-        data = Data(program(relu, tanh), widths, 200)
+        data = shared(program(relu, tanh), widths, 200)
         assert_agrees(data, compiled(data.program, precision, **choices), batch_size, precision)
 
 
@@ -71,7 +77,7 @@ def test_every_plan_gives_the_result(choices, batch_size, precision):
 def test_every_vector_width_gives_the_result(lanes, precision, by_units):
     wanted = program(relu, softmax, clip_norm=0.5, gradient_norm=True, optimizer=Adam())
     for widths, batch_size in ((WIDE, 96), ((1, 1, 1, 1), 3), ((5, 17, 33, 2), 1)):
-        data = Data(wanted, widths, 2 * batch_size + 1)
+        data = shared(wanted, widths, 2 * batch_size + 1)
         executable = compiled(data.program, precision, vector_width=lanes, by_units=by_units, threads=2)
         assert_agrees(data, executable, batch_size, precision)
 
@@ -80,14 +86,14 @@ def test_every_vector_width_gives_the_result(lanes, precision, by_units):
 @pytest.mark.parametrize("precision", BOTH)
 def test_the_norm_is_known_before_the_update(choices, precision):
     wanted = program(relu, tanh, clip_norm=0.1, gradient_norm=True)
-    data = Data(wanted, WIDE, 200)
+    data = shared(wanted, WIDE, 200)
     assert_agrees(data, compiled(data.program, precision, **choices), 96, precision)
 
 
 @needs_bf16
 @pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
 def test_in_bfloat16_operands_of_products_are_rounded_and_nothing_else(choices):
-    data = Data(program(tanh, tanh), WIDE, 200)
+    data = shared(program(tanh, tanh), WIDE, 200)
     found = data.run(compiled(data.program, "bfloat16", **choices), 96, "bfloat16")[1]
     rounded, exact = (dict(verification.named_arrays(data.run_on_numpy(96, p)[1])) for p in ("bfloat16", "float64"))
     for name, a in verification.named_arrays(found):

@@ -4,6 +4,7 @@
 
 #include "twin.h"
 #define FN inline
+#define RARELY static
 #define KERNEL static void
 
 FN int thread() { return twin::self->thread; }

@@ -156,7 +156,8 @@ def test_the_plan_says_what_a_model_alone_repeats(made):
     executable = own(models[0], TwinDevice(made))
     models[0].job(executable).run()
     assert executable.plan.choices == {
-        "many": True, "kernel": "narrow", "warps": 4, "at_once": 1, "parked": 0, "recomputed": False, "ctas": 1,
+        "many": True, "kernel": "narrow", "warps": 4, "at_once": 1, "parked": 0, "recomputed": False, "reloaded": False,
+        "ctas": 1,
     }  # fmt: skip
 
 

@@ -262,7 +262,8 @@ def test_the_plan_names_what_can_change_bits(made):
     state = verification.start(run.program, run.parameters, np.array)
     executable.run(state, run.x, run.y, run.order, 8, run.rates)
     assert executable.plan.choices == {
-        "kernel": "narrow", "warps": 8, "at_once": 4, "parked": 0, "recomputed": False, "ctas": 3,
+        "kernel": "narrow", "warps": 8, "at_once": 4, "parked": 0, "recomputed": False, "reloaded": False,
+        "ctas": 3,
     }  # fmt: skip
     assert executable.workspace(8) > 0
     assert state.step == 3

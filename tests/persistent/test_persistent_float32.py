@@ -73,12 +73,14 @@ def test_every_case_of_the_conformance_suite_in_float32(made, name):
 LINEAR = chained((activations.identity,), (64, 64), objective=Objective(losses.sse), optimizer=MOMENTUM)
 
 
-def test_the_error_of_a_product_and_of_a_long_sum_is_a_few_times_that_of_float32(made):
-    run = Run(LINEAR, (64, 64), 300, 300, "float32")
+@pytest.mark.parametrize("records", [64, 300])
+def test_a_product_and_a_long_sum_are_as_exact_as_those_of_float32(made, records):
+    """No matrix unit sums more than 8 terms before an ordinary addition: its cutting off does not add up."""
+    run = Run(LINEAR, (64, 64), records, records, "float32")
     wanted = run.reference()
     own, off = errors(in_float32(run), wanted), errors(run.on_twin(TwinDevice(made), warps=4), wanted)
     for name in ("W0.0", "the prediction"):
-        assert off[name] <= 4 * own[name]
+        assert off[name] <= own[name]
 
 
 def scaled(inputs, weights, run):

@@ -130,14 +130,19 @@ ONCE_MORE = {
 
 
 @pytest.mark.parametrize("name", ONCE_MORE)
-def test_what_is_computed_again_has_the_bits_of_what_is_kept(made, name):
+def test_what_is_computed_again_or_loaded_again_has_the_bits_of_what_is_kept(made, name):
     run_program, widths, records, precision = ONCE_MORE[name]
     run = Run(run_program, widths, records, records, precision)
     source = next(fitting(*tasks_of(run.program), precision, 1 << 20, {"warps": 4, "recomputed": True}))
     assert source.step.layout.again
     assert not source.step.layout.kept
-    found = [bits(run.on_twin(TwinDevice(made, schedule=7), warps=4, recomputed=again)) for again in (False, True)]
-    assert found[0] == found[1]
+    assert "product_of_rows<32" in source.text, "left operands come from tiles as well"
+    ways = [(False, False), (True, True), *([(False, True), (True, False)] if name == "no bias" else [])]
+    found = [
+        bits(run.on_twin(TwinDevice(made, schedule=7), warps=4, recomputed=again, reloaded=loads))
+        for again, loads in ways
+    ]
+    assert all(a == found[0] for a in found)
 
 
 def test_what_is_not_finite_is_seen(made):

@@ -9,7 +9,7 @@ import gdkernels as gd
 from gdkernels.cli import main
 from gdkernels.tables import Preparation, Table
 from gdkernels.tables.cross_fit import CrossFit
-from gdkernels.tables.level_means import level_means
+from gdkernels.tables.level_means import are_unordered, level_means
 
 N, LEVELS = 2000, 400
 
@@ -26,6 +26,19 @@ def many():
 def category(preparation):
     (kind,) = (kind for kind in preparation.columns if kind.name == "who")
     return kind
+
+
+@pytest.mark.parametrize("levels", [20, 150])
+def test_numbers_without_a_course_are_told_from_others(levels):
+    found = []
+    for seed in range(8):
+        draw = np.random.default_rng(seed)
+        values, noise = draw.integers(0, levels, 900), draw.normal(size=(900, 1))
+        targets = draw.normal(size=levels)[values], np.sin(6 * values / levels), np.zeros(900)
+        found.append([are_unordered(values.astype(float), target[:, None] + noise) for target in targets])
+    codes, course, nothing = np.sum(found, axis=0)
+    assert codes >= 7
+    assert course == nothing == 0
 
 
 def test_levels_of_chance_are_drawn_to_the_mean_of_all_and_others_hardly():

@@ -5,6 +5,7 @@ import pytest
 
 import gdkernels as gd
 from gdkernels.cli import main
+from gdkernels.tables.sentinels import sentinels_of
 
 QUICK = {"hidden": 16, "backend": "numpy", "epochs": 50, "learning_rate": 0.01}
 N = 600
@@ -107,6 +108,31 @@ def test_a_far_value_becomes_a_gap_where_that_predicts_better(gappy, tmp_path):
     again = gd.load(tmp_path / "m.safetensors", backend="numpy")
     gap, far = ({"a": [value, 1.0], "b": [0.0, 0.0]} for value in (None, -200.0))
     np.testing.assert_array_equal(again.predict(gap), again.predict(far))
+
+
+def test_what_stands_for_a_gap(draw):
+    numbers = draw.normal(20, 5, N)
+    answers = draw.integers(1, 8, N).astype(float)
+    numbers[:30] = -999
+    numbers[30:60] = 9999
+    answers[:30] = 99
+    assert sentinels_of(numbers) == (-999, 9999)
+    assert sentinels_of(np.where(numbers == -999, -99.9, numbers)) == (-99.9, 9999)
+    assert sentinels_of(answers) == (99,)
+    assert sentinels_of(np.where(answers == 99, 30, answers)) == sentinels_of(draw.normal(size=N)) == ()
+    assert sentinels_of(np.full(N, np.nan)) == ()
+
+
+def test_numbers_by_which_the_target_jumps_are_taken_for_names(draw):
+    shop, a = draw.integers(0, 30, N), draw.normal(size=N)
+    table = {"shop": (shop + 100).tolist(), "a": a.tolist(), "y": (draw.normal(size=30)[shop] * 3 + a).tolist()}
+    predictor = gd.TabularPredictor("y", **QUICK | {"epochs": 20}).fit(table)
+    (remark,) = predictor.result_.remarks
+    assert remark.startswith(
+        "the numbers in 'shop' may be codes: the target has no course by them, and taken for names"
+    )
+    (kind,) = (kind for kind in predictor.preparation_.columns if kind.name == "shop")
+    assert kind.kind == "category"
 
 
 def test_the_same_in_parts(gappy, counts, tmp_path, monkeypatch):

@@ -103,6 +103,12 @@ def test_a_model_that_tells_nothing_is_called_so(table, draw):
     assert any("the mean would be as good an answer" in remark for remark in remarks)
 
 
+def test_weighted_classes_are_not_judged_by_their_probabilities(table):
+    remarks = gd.TabularPredictor("rare", ignore="y", class_weight="balanced", **QUICK).fit(table).result_.remarks
+    assert any("the probabilities are those of classes of one size" in remark for remark in remarks)
+    assert not any("as good an answer" in remark for remark in remarks)
+
+
 def test_few_whole_numbers_are_classes_with_a_word(table):
     counts = {**table, "y": [k % 5 for k in range(N)]}
     predictor = gd.TabularPredictor("y", **QUICK | {"epochs": 1})
@@ -141,6 +147,14 @@ def test_two_columns_that_add_up_to_the_target(draw):
         "1 × 'casual' + 1 × 'registered'", "1 × 'registered' + 1 × 'casual'"
     )
     assert found_leaks({**table, "y": (casual + registered + draw.normal(size=N) * 20).tolist()}) == []
+
+
+def test_two_columns_whose_product_is_the_target(draw):
+    count, unit = draw.integers(1, 9, N), draw.gamma(3, 60, N)
+    table = {"count": count.tolist(), "unit": unit.tolist(), "other": draw.gamma(3, 60, N).tolist()}
+    (said,) = found_leaks({**table, "y": (1.19 * count * unit).tolist()})
+    assert said.startswith("'count' and 'unit' give the target almost alone, as 1.19 × 'count' × 'unit' (R² 1)")
+    assert found_leaks({**table, "y": (count * unit * np.exp(draw.normal(size=N))).tolist()}) == []
 
 
 def test_what_predicts_well_is_no_leak(table):
@@ -237,5 +251,10 @@ def test_a_column_of_numbers_that_is_read_as_text_is_noted(table):
     mixed = {**table, "share": [f"{k % 7}.5{'%' * (k % 2)}" for k in range(N)]}
     said = "column 'share' is read as text: 50% of the cells are numbers"
     assert any(r.startswith(said) for r in gd.TabularPredictor("y", **QUICK | {"epochs": 1}).fit(mixed).result_.remarks)
+    rare = {**table, "spent": [f"{k}h {k % 60}m" for k in range(N // 2)] * 2}
+    said = "column 'spent' is read as names, 100% of which are too rare to be told apart"
+    assert any(r.startswith(said) for r in gd.TabularPredictor("y").describe(rare)["remarks"])
+    losses = {**table, "gain": [f"({k}.5)" if k % 3 else f"{k}.5" for k in range(N)]}
+    assert any("numbers in parentheses" in r for r in gd.TabularPredictor("y").describe(losses)["remarks"])
     named = gd.TabularPredictor("y", categorical="share", **QUICK | {"epochs": 1}).fit(mixed)
     assert not any("read as text" in r for r in named.result_.remarks)

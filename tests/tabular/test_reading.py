@@ -87,6 +87,15 @@ def test_larger_than_memory_is_read_as_in_memory(tmp_path, rows):
         gd.TabularPredictor("y", memory="100KB", **QUICK).fit(path)
 
 
+def test_days_that_may_be_times_are_asked_for():
+    table = {"day": [f"0{k % 9 + 1}.0{k % 5 + 1}.20" for k in range(40)], "y": list(range(40))}
+    with pytest.raises(gd.InputError, match="may be a day or a time of day.*%H.%M.%S.*%d.%m.%y"):
+        gd.TabularPredictor("y").describe(table)
+    times = {"day": [f"0{k % 9 + 1}.{k % 5 + 10}.20" for k in range(40)], "y": list(range(40))}
+    (column,) = gd.TabularPredictor("y").describe(times)["columns"]
+    assert column["read"] == "%H.%M.%S"
+
+
 def test_all_columns_that_cannot_be_read_are_named_at_once(tmp_path, rows):
     rows["amount"][7] = "TBD"
     path = write(tmp_path / "t.csv", rows)

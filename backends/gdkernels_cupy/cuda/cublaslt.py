@@ -60,10 +60,11 @@ class PointerMode(enum.IntEnum):
 class DescriptorAttribute(enum.IntEnum):
     COMPUTE_TYPE, SCALE_TYPE, POINTER_MODE, TRANSA, TRANSB, EPILOGUE, BIAS_POINTER = 0, 1, 2, 3, 4, 7, 8
     EPILOGUE_AUX_POINTER, EPILOGUE_AUX_LD, BIAS_DATA_TYPE = 11, 12, 26
+    BIAS_BATCH_STRIDE, EPILOGUE_AUX_BATCH_STRIDE = 10, 13
 
 
 class LayoutAttribute(enum.IntEnum):
-    TYPE, ORDER, ROWS, COLS, LD = 0, 1, 2, 3, 4
+    TYPE, ORDER, ROWS, COLS, LD, BATCH_COUNT, STRIDED_BATCH_OFFSET = 0, 1, 2, 3, 4, 5, 6
 
 
 class PreferenceAttribute(enum.IntEnum):
@@ -203,6 +204,8 @@ class Descriptor(_Object):
         DescriptorAttribute.BIAS_POINTER: ctypes.c_void_p,
         DescriptorAttribute.EPILOGUE_AUX_POINTER: ctypes.c_void_p,
         DescriptorAttribute.EPILOGUE_AUX_LD: ctypes.c_int64,
+        DescriptorAttribute.BIAS_BATCH_STRIDE: ctypes.c_int64,
+        DescriptorAttribute.EPILOGUE_AUX_BATCH_STRIDE: ctypes.c_int64,
     }
 
     def __init__(self, compute: Compute) -> None:
@@ -219,6 +222,8 @@ class MatrixLayout(_Object):
         LayoutAttribute.ROWS: ctypes.c_uint64,
         LayoutAttribute.COLS: ctypes.c_uint64,
         LayoutAttribute.LD: ctypes.c_int64,
+        LayoutAttribute.BATCH_COUNT: ctypes.c_int32,
+        LayoutAttribute.STRIDED_BATCH_OFFSET: ctypes.c_int64,
     }
 
     def __init__(self, dtype: DataType, rows: int, columns: int, pitch: int) -> None:

@@ -41,8 +41,9 @@ FUSED_ACTIVATIONS = {"relu": activations.relu, "gelu": activations.gelu}
 # What cannot add to what is there.
 OVERWRITING = frozenset({"drelu sums", "dgelu sums", "sums", "update"})
 
-# What would round where the definition does not: sums over the batch, and gelu's argument before its slope is taken.
-_ROUNDING = frozenset({"drelu sums", "dgelu", "dgelu sums", "sums"})
+# What would round where the definition does not: sums themselves, in the storage of a product's result, and gelu's
+# argument before its slope is taken.
+_ROUNDING = frozenset({"drelu sums", "dgelu", "dgelu sums"})
 
 
 def applicable(precision: str) -> tuple[str, ...]:
@@ -118,7 +119,8 @@ def fuse_epilogues(task: ScheduledTask, epilogues: frozenset[str], *, rounds: bo
     Parameters
     ----------
     rounds
-        Whether what enters products is rounded: sums over the batch are of what was there before, biases are not.
+        Whether what enters products is rounded: biases are not. Sums over the batch are of what was there before,
+        unless a product takes relu's slope: then the gradient of a bias sums what that of the weights multiplies.
     """
     finder = _Finder(task, epilogues - _ROUNDING if rounds else epilogues, rounds=rounds)
     finder.find_products()
@@ -132,7 +134,7 @@ class _Finder:
     def __init__(self, task: ScheduledTask, epilogues: frozenset[str], *, rounds: bool) -> None:
         self.task, self.epilogues, self.rounds = task, epilogues, rounds
         self.fused = FusedEpilogues()
-        self.exact = {a.right.id for a in task.schedule.accumulations if rounds and a.left is None}
+        self.exact = {a.right.id for a in self._sums_of_their_own()} if rounds else set()
         steps = task.schedule.tile
         self.loops = [s for s in steps if isinstance(s, Loop)]
         self.products = {s.node.id: s for s in steps if isinstance(s, Product)}
@@ -141,6 +143,16 @@ class _Finder:
         self.exact |= {s.right.id for s in task.schedule.row_sums if rounds}
         self.moved = {n.id for s in task.schedule.moves for n in s.sources}
         self.moved |= {s.right.id for s in task.schedule.row_sums}
+
+    def _sums_of_their_own(self) -> list[Accumulation]:
+        """Return the sums over the batch that no product of a gradient can make of what it multiplies."""
+        accumulations = self.task.schedule.accumulations
+        sums = [a for a in accumulations if a.left is None]
+        if "sums" not in self.epilogues:
+            return sums
+        products = [a.right.id for a in accumulations if a.left is not None]
+        summed = [a.right.id for a in sums]
+        return [a for a in sums if summed.count(a.right.id) > products.count(a.right.id)]
 
     # ---- what happens to a product's result
 
@@ -234,7 +246,7 @@ class _Finder:
 
         Of the caller's rows it can; and of what such a product made, as relu of one is one.
         """
-        if "bias rows" not in self.epilogues or fused.kind != "relu" or fused.auxiliary is not None:
+        if "bias rows" not in self.epilogues or fused.kind != "relu":
             return False
         step = self.products[product.id]
         others = [s for s in self.products.values() if s is not step and not s.transposed and s.weights is step.weights]
@@ -281,7 +293,10 @@ class _Finder:
         if "sums" not in self.epilogues:
             return
         accumulations = self.task.schedule.accumulations
+        slopes = {p.result.id for p in self.fused.products.values() if p.kind == "drelu"}
         for summed in accumulations:
+            if self.rounds and summed.right.id not in slopes:  # it is there in full, and its loop sums it on the way
+                continue
             if summed.left is None and summed.node.id not in self.fused.summed:
                 # A product makes one sum; biases that are added to the same values each have one of their own.
                 products = (p for p in accumulations if p.left is not None and p.right is summed.right)

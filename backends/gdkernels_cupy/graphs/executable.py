@@ -13,7 +13,6 @@ from gdkernels.backend import Executable, Plan, State, storage_dtype
 from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run, keys_of_run
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
-from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import known_of_steps
 from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
 from gdkernels.randomness import KeyedOrder
@@ -21,6 +20,7 @@ from gdkernels_cupy.cuda.device import check_device, describe, device, free_byte
 from gdkernels_cupy.cuda.errors import DeviceMemoryError, as_backend_errors
 from gdkernels_cupy.cuda.keyed_order import ready_order
 from gdkernels_cupy.cuda.pinned import is_on_host
+from gdkernels_cupy.graphs.keyed_rows import with_keys
 from gdkernels_cupy.graphs.memory_plan import bytes_of, shares
 from gdkernels_cupy.graphs.products import UnsupportedProductError
 from gdkernels_cupy.graphs.session import GraphSession
@@ -121,7 +121,7 @@ class CudaGraphExecutable(Executable):
             assert self._training is not None, "what has an optimizer has a step"
             keys = keys_of_run(self._program, state, len(order), batch_size)
             if keys is not None:
-                arrays, order = self._with_keys(arrays, np.asarray(order), keys)
+                arrays, order = with_keys(arrays, np.asarray(order), keys, self._dtype)
             steps, numbers = len(learning_rates), self._program.numbers
             batch = min(batch_size, len(order))
             streamed = any(map(is_on_host, arrays.values()))
@@ -255,23 +255,6 @@ class CudaGraphExecutable(Executable):
         return np.concatenate([np.broadcast_to([0.0, 1.0], (steps, 2)), found], axis=1)
 
     # ---- arrays
-
-    def _with_keys(
-        self, arrays: dict[str, Any], order: npt.NDArray[np.int64], keys: npt.NDArray[np.int32]
-    ) -> tuple[dict[str, Any], npt.NDArray[np.int64]]:
-        """Return the arrays and the order of a run with the keys of its records among the arrays.
-
-        Rows are gathered by their number. Where one comes twice, it has two keys: then all are put in order before.
-        """
-        import cupy
-
-        by_row, used = np.zeros(len(arrays["x"]), np.int32), order >= 0
-        by_row[order[used]] = keys[used]
-        if not np.array_equal(by_row[order[used]], keys[used]):
-            at = cupy.asarray(np.maximum(order, 0))
-            arrays = {name: cupy.take(cupy.asarray(a), at, axis=0) for name, a in arrays.items()}
-            by_row, order = keys, np.arange(len(order))
-        return {**arrays, "row_keys": self._contiguous(as_loaded(by_row, self._dtype))}, order
 
     def _on_device(self) -> Any:
         import cupy

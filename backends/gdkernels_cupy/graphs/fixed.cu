@@ -62,21 +62,13 @@ __device__ inline void gather_job(const Place& at, const Control* control, int s
 
 // Some columns of one matrix, or 0, become columns of another; `pitch` elements from row to row.
 template <class T, class S>
-__device__ inline void copy_columns(int rows, int count, const T* from, long long from_pitch, S* to, long long pitch) {
-    const int thread = blockIdx.y * blockDim.x + threadIdx.x, threads = gridDim.y * blockDim.x;
-    for (int r = blockIdx.x * blockDim.y + threadIdx.y; r < rows; r += gridDim.x * blockDim.y)
+__device__ inline void copy_columns_job(const Place& at, int rows, int count, const T* from, long long from_pitch, S* to,
+                                        long long pitch) {
+    const int thread = at.block_y * at.threads_x + at.x, threads = at.blocks_y * at.threads_x;
+    for (int r = at.block_x * at.threads_y + at.y; r < rows; r += at.blocks_x * at.threads_y)
         for (int c = thread; c < count; c += threads)
             to[r * pitch + c] = stored<S>(from ? from[r * from_pitch + c] : T(0));
 }
-
-#define COPY_COLUMNS(NAME, T, S)                                                                                       \
-    extern "C" __global__ void NAME(int rows, int count, const T* from, long long from_pitch, S* to,                   \
-                                    long long pitch) {                                                                 \
-        copy_columns(rows, count, from, from_pitch, to, pitch);                                                        \
-    }
-COPY_COLUMNS(copy_columns_float64_float64, double, double)
-COPY_COLUMNS(copy_columns_float32_float32, float, float)
-COPY_COLUMNS(copy_columns_float32_bfloat16, float, bfloat16)
 
 // What is no number from 0 to `last` becomes the nearest: it was refused before, and reads no other memory here.
 template <class T> __device__ inline int code_of(T number, int last) {
@@ -85,31 +77,22 @@ template <class T> __device__ inline int code_of(T number, int last) {
 
 // For each row, the row of a table whose number stands there.
 template <class T, class S>
-__device__ inline void look_up(int rows, int columns, const T* codes, long long codes_pitch, int last, const T* table,
-                               long long table_pitch, S* to, long long pitch) {
-    const int thread = blockIdx.y * blockDim.x + threadIdx.x, threads = gridDim.y * blockDim.x;
-    for (int r = blockIdx.x * blockDim.y + threadIdx.y; r < rows; r += gridDim.x * blockDim.y) {
+__device__ inline void look_up_job(const Place& at, int rows, int columns, const T* codes, long long codes_pitch, int last,
+                                   const T* table, long long table_pitch, S* to, long long pitch) {
+    const int thread = at.block_y * at.threads_x + at.x, threads = at.blocks_y * at.threads_x;
+    for (int r = at.block_x * at.threads_y + at.y; r < rows; r += at.blocks_x * at.threads_y) {
         const T* from = table + code_of(codes[r * codes_pitch], last) * table_pitch;
         for (int c = thread; c < columns; c += threads) to[r * pitch + c] = stored<S>(from[c]);
     }
 }
 
-#define LOOK_UP(NAME, T, S)                                                                                            \
-    extern "C" __global__ void NAME(int rows, int columns, const T* codes, long long codes_pitch, int last,            \
-                                    const T* table, long long table_pitch, S* to, long long pitch) {                   \
-        look_up(rows, columns, codes, codes_pitch, last, table, table_pitch, to, pitch);                               \
-    }
-LOOK_UP(look_up_float64_float64, double, double)
-LOOK_UP(look_up_float32_float32, float, float)
-LOOK_UP(look_up_float32_bfloat16, float, bfloat16)
-
 // Each row is added to that of the target whose number stands there: by the threads of the first row with that number,
 // in the order of the rows, so that the bits are always the same.
 template <class T>
-__device__ inline void sum_by_code(int rows, int columns, const T* codes, long long codes_pitch, int last,
-                                   const T* values, long long values_pitch, T* to, long long pitch) {
-    const int thread = blockIdx.y * blockDim.x + threadIdx.x, threads = gridDim.y * blockDim.x;
-    for (int r = blockIdx.x * blockDim.y + threadIdx.y; r < rows; r += gridDim.x * blockDim.y) {
+__device__ inline void sum_by_code_job(const Place& at, int rows, int columns, const T* codes, long long codes_pitch,
+                                       int last, const T* values, long long values_pitch, T* to, long long pitch) {
+    const int thread = at.block_y * at.threads_x + at.x, threads = at.blocks_y * at.threads_x;
+    for (int r = at.block_x * at.threads_y + at.y; r < rows; r += at.blocks_x * at.threads_y) {
         const int code = code_of(codes[r * codes_pitch], last);
         int before = 0;
         while (before < r && code_of(codes[before * codes_pitch], last) != code) before++;
@@ -122,14 +105,6 @@ __device__ inline void sum_by_code(int rows, int columns, const T* codes, long l
         }
     }
 }
-
-#define SUM_BY_CODE(NAME, T)                                                                                           \
-    extern "C" __global__ void NAME(int rows, int columns, const T* codes, long long codes_pitch, int last,            \
-                                    const T* values, long long values_pitch, T* to, long long pitch) {                 \
-        sum_by_code(rows, columns, codes, codes_pitch, last, values, values_pitch, to, pitch);                         \
-    }
-SUM_BY_CODE(sum_by_code_float64, double)
-SUM_BY_CODE(sum_by_code_float32, float)
 
 // A copy in another storage.
 __device__ inline void cast_job(const Place& at, int rows, int columns, const float* from, long long pitch, bfloat16* to,

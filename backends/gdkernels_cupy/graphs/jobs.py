@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from gdkernels_cupy.graphs.operations import LoopKernel
 from gdkernels_cupy.graphs.source import fixed_text, kernel_name, loop_job, loop_parameters
 
-__all__ = ["FIXED", "KernelJob", "fixed_source", "group_name", "group_source", "job_of_loop", "kernel_source"]
+__all__ = [
+    "FIXED",
+    "KernelBody",
+    "KernelJob",
+    "fixed_source",
+    "group_kernel",
+    "group_name",
+    "group_source",
+    "job_of_loop",
+    "kernel_source",
+]
 
 
 @dataclass(frozen=True)
@@ -40,10 +50,24 @@ class KernelJob:
         return [f"{p}{suffix}" for p in self.parameters]
 
     @property
-    def kernel(self) -> str:
-        """The text of the kernel."""
-        parameters = ", ".join(self.declared())
-        return f'extern "C" __global__ void {self.name}({parameters}) {{\n    {self.called("here()")}\n}}\n'
+    def kernel(self) -> KernelBody:
+        """The kernel that does nothing else."""
+        return KernelBody(self.name, tuple(self.declared()), (self.called("here()"),))
+
+
+@dataclass(frozen=True)
+class KernelBody:
+    """A kernel: its name, its parameters as "type name", and its lines."""
+
+    name: str
+    parameters: tuple[str, ...]
+    lines: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The kernel in CUDA C++."""
+        lines = "".join(f"    {line}\n" for line in self.lines)
+        return f'extern "C" __global__ void {self.name}({", ".join(self.parameters)}) {{\n{lines}}}\n'
 
 
 def _job(name: str, function: str, parameters: str) -> KernelJob:
@@ -71,7 +95,12 @@ def _fixed() -> dict[str, KernelJob]:
         found += [
             _job(f"total_{storage}", "total_job", total),
             _job(f"total_record_{storage}", "total_record_job", both),
-        ]
+            _job(
+                f"sum_by_code_{storage}", "sum_by_code_job",
+                f"int rows, int columns, const {cuda[storage]}* codes, long long codes_pitch, int last, "
+                f"const {cuda[storage]}* values, long long values_pitch, {cuda[storage]}* to, long long pitch",
+            ),
+        ]  # fmt: skip
     for real, storage in (("float64", "float64"), ("float32", "float32"), ("float32", "bfloat16")):
         types, to = f"<{cuda[real]}, {cuda[storage]}>", cuda[storage]
         found += [
@@ -79,6 +108,15 @@ def _fixed() -> dict[str, KernelJob]:
                 f"gather_{real}_{storage}", f"gather_job{types}",
                 f"const Control* control, int source, long long first, int rows, int columns, {to}* to, "
                 "long long pitch, int ones",
+            ),
+            _job(
+                f"copy_columns_{real}_{storage}", f"copy_columns_job{types}",
+                f"int rows, int count, const {cuda[real]}* from, long long from_pitch, {to}* to, long long pitch",
+            ),
+            _job(
+                f"look_up_{real}_{storage}", f"look_up_job{types}",
+                f"int rows, int columns, const {cuda[real]}* codes, long long codes_pitch, int last, "
+                f"const {cuda[real]}* table, long long table_pitch, {to}* to, long long pitch",
             ),
             _job(
                 f"column_sums_{real}_{storage}", f"column_sums_job{types}",
@@ -97,7 +135,7 @@ FIXED = _fixed()
 
 def fixed_source() -> str:
     """Return the kernels that are the same for every program."""
-    return fixed_text() + "".join(job.kernel for job in FIXED.values())
+    return fixed_text() + "".join(job.kernel.text for job in FIXED.values())
 
 
 def job_of_loop(kernel: LoopKernel) -> KernelJob:
@@ -112,7 +150,7 @@ def kernel_source(kernel: LoopKernel) -> str:
     The parameters are the rows and columns, then a pointer for every read, output and reduction, in order; a matrix'
     pointer is followed by its pitch.
     """
-    return loop_job(kernel) + job_of_loop(kernel).kernel
+    return loop_job(kernel) + job_of_loop(kernel).kernel.text
 
 
 def group_name(jobs: Iterable[KernelJob]) -> str:
@@ -121,6 +159,11 @@ def group_name(jobs: Iterable[KernelJob]) -> str:
 
 
 def group_source(jobs: tuple[KernelJob, ...]) -> str:
+    """Return the text of the kernel of a group."""
+    return group_kernel(jobs).text
+
+
+def group_kernel(jobs: tuple[KernelJob, ...]) -> KernelBody:
     """Return the kernel of a group: for each job its blocks and threads along both dimensions, then its parameters."""
     shape = ("blocks_x", "blocks_y", "threads_x", "threads_y")
     parameters, body = [], ["int block = blockIdx.x;"]
@@ -135,5 +178,4 @@ def group_source(jobs: tuple[KernelJob, ...]) -> str:
             "}",
             f"block -= {here[0]} * {here[1]};",
         ]
-    lines = "".join(f"    {line}\n" for line in body)
-    return f'extern "C" __global__ void {group_name(jobs)}({", ".join(parameters)}) {{\n{lines}}}\n'
+    return KernelBody(group_name(jobs), tuple(parameters), tuple(body))

@@ -274,11 +274,11 @@ class _Lowering:
         fused = self.fused.products.get(step.node.id)
         result = step.node if fused is None else fused.result
         targets = self.values.store(result, at)
-        epilogue = ops.ProductEpilogue() if fused is None else self._epilogue(fused, targets[0], at)
         left, out = self.values.operand(step.left, at), targets[0]
         if fused is not None and fused.bias_rows:
             weights = self.borders[name].weights
             left, out = ops.with_border(left), replace(out, columns=weights.columns)
+        epilogue = ops.ProductEpilogue() if fused is None else self._epilogue(fused, out, at)
         self.operations.append(ops.MatrixProduct(left, weights, out, False, step.transposed, epilogue=epilogue))
         self.operations += [ops.Cast(targets[0], other) for other in targets[1:]]
 

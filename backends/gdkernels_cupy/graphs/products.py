@@ -23,12 +23,13 @@ from gdkernels_cupy.cuda.cublaslt import (
     Descriptor,
     DescriptorAttribute,
     Epilogue,
+    LayoutAttribute,
     PointerMode,
 )
 from gdkernels_cupy.graphs.calls import DeviceAddresses
-from gdkernels_cupy.graphs.operations import DeviceBuffer, MatrixProduct
+from gdkernels_cupy.graphs.operations import BYTES, DeviceBuffer, MatrixProduct
 
-__all__ = ["Matmul", "UnsupportedProductError", "shape_key"]
+__all__ = ["Matmul", "ProductBatch", "UnsupportedProductError", "shape_key"]
 
 # Of the algorithms that cublasLt thinks fastest, so many are timed; in doubt its first stays, so that noise decides
 # nothing.
@@ -64,6 +65,22 @@ class UnsupportedProductError(BackendError):
         self.kind = f"{e.kind}{sums}" or ("update" if isinstance(product.alpha, int) else "")
 
 
+@dataclass(frozen=True)
+class ProductBatch:
+    """The same product for each of some models, in one call.
+
+    Attributes
+    ----------
+    count
+        How many models there are.
+    apart
+        The bytes from the memory of a model to that of the next.
+    """
+
+    count: int
+    apart: int
+
+
 @dataclass
 class Matmul:
     """A product with its descriptors; `choose` gives it an algorithm, and `settle` one that runs.
@@ -74,11 +91,14 @@ class Matmul:
         Of the program: "tf32" lets float32 operands be rounded.
     at
         Where its matrices are: a bias is part of the descriptor.
+    batch
+        The models whose product it is; their memory begins with that of the first.
     """
 
     product: MatrixProduct
     precision: str
     at: DeviceAddresses
+    batch: ProductBatch | None = None
 
     def __post_init__(self) -> None:
         p, at = self.product, self.at
@@ -94,7 +114,15 @@ class Matmul:
             bits = e.auxiliary.storage == "uint8"
             d[DescriptorAttribute.EPILOGUE_AUX_POINTER] = at.of(e.auxiliary)
             d[DescriptorAttribute.EPILOGUE_AUX_LD] = e.auxiliary.pitch * (8 if bits else 1)
-        self.layouts = (_layout(p.right), _layout(p.left), _layout(p.out))
+        if self.batch is not None:
+            assert not isinstance(p.alpha, int), "all models of a batch have one α and one β"
+            assert not isinstance(p.beta, int), "all models of a batch have one α and one β"
+            if e.bias is not None:
+                d[DescriptorAttribute.BIAS_BATCH_STRIDE] = self.batch.apart // BYTES[e.bias.storage]
+            if e.auxiliary is not None:
+                size = BYTES[e.auxiliary.storage]
+                d[DescriptorAttribute.EPILOGUE_AUX_BATCH_STRIDE] = self.batch.apart * (8 if bits else 1) // size
+        self.layouts = _layout(p.right, self.batch), _layout(p.left, self.batch), _layout(p.out, self.batch)
         self.addresses = (at.of(p.right), at.of(p.left), at.of(p.out))
         self.scalars = self._scalars(ctypes.c_double if compute == Compute.F64 else ctypes.c_float)
         self.algorithm: Algorithm | None = None
@@ -187,8 +215,12 @@ class Matmul:
         )
 
 
-def _layout(buffer: DeviceBuffer) -> cublaslt.MatrixLayout:
-    return cublaslt.MatrixLayout(_TYPES[buffer.storage], buffer.columns, buffer.rows, buffer.pitch)
+def _layout(buffer: DeviceBuffer, batch: ProductBatch | None) -> cublaslt.MatrixLayout:
+    layout = cublaslt.MatrixLayout(_TYPES[buffer.storage], buffer.columns, buffer.rows, buffer.pitch)
+    if batch is not None:
+        layout[LayoutAttribute.BATCH_COUNT] = batch.count
+        layout[LayoutAttribute.STRIDED_BATCH_OFFSET] = batch.apart // BYTES[buffer.storage]
+    return layout
 
 
 def _epilogue(product: MatrixProduct) -> Epilogue:

@@ -17,18 +17,17 @@ from gdkernels.definition.network import Arrays
 from gdkernels.graph.text import nodes_text
 from gdkernels.system.hashing import sha256
 from gdkernels_cupy.many.code import ManyCode
+from gdkernels_cupy.many.groups import PLAN_MANY
 from gdkernels_cupy.many.launch import batch_of, bytes_of_job, train_together
 from gdkernels_cupy.many.source import ManySource
 from gdkernels_cupy.persistent.executable import PLAN_KERNEL
-from gdkernels_cupy.persistent.fitting import PLAN_RECOMPUTES, PLAN_SPILLED
+from gdkernels_cupy.persistent.fitting import PLAN_RECOMPUTES, PLAN_RELOADS, PLAN_SPILLED
 from gdkernels_cupy.persistent.launch_device import LaunchDevice
 from gdkernels_cupy.persistent.shape import FORMATS, padded
 
-__all__ = ["PLAN_MANY", "OwnCtaExecutable"]
+__all__ = ["OwnCtaExecutable"]
 
 _TILES = 5  # of what is compared with the definition
-
-PLAN_MANY = "many"  # what plans call models that train beside others: a format
 
 
 class OwnCtaExecutable(Executable):
@@ -138,6 +137,10 @@ class OwnCtaExecutable(Executable):
         image = int(job.x.shape[0]) * padded(int(job.x.shape[1])) * FORMATS[self.plan.precision].size
         return bytes_of_job(source, job), image
 
+    def held(self) -> int:
+        """Return 0: nothing is left in use between launches."""
+        return 0
+
     def identity(self) -> list[Any]:
         """Return what JSON can hold, and what the results of the last run depend on."""
         assert self._last is not None, "nothing has run yet"
@@ -151,4 +154,5 @@ def _choices(source: ManySource) -> dict[str, Any]:
         "at_once": source.at_once,
         PLAN_SPILLED: source.spilled_gradients,
         PLAN_RECOMPUTES: source.recomputes,
+        PLAN_RELOADS: source.reloads,
     }

@@ -1,26 +1,48 @@
-"""Jobs of many models as launches: those that share a kernel, as many at a time as memory is there for."""
+"""Jobs of many models in groups: those that one call can do, as many at a time as memory is there for."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 
 from gdkernels.backend import Job
 from gdkernels_cupy.cuda.errors import DeviceMemoryError, as_backend_errors
-from gdkernels_cupy.many.executable import OwnCtaExecutable
 
-__all__ = ["in_groups"]
+__all__ = ["PLAN_MANY", "Found", "ModelBeside", "in_groups"]
+
+PLAN_MANY = "many"  # what plans call models that train beside others: a format
+
+_SHARE = 0.9  # of the free memory: between epochs, predictions need some
 
 _log = logging.getLogger("gdkernels")
 
 Found = list[tuple[float, float | None]]  # what `run_epochs` returns
-Numbered = tuple[int, OwnCtaExecutable, Job]
 
 
-def in_groups(jobs: Sequence[tuple[OwnCtaExecutable, Job]], device: str, free: Callable[[], int]) -> list[Found | None]:
+class ModelBeside(Protocol):
+    """An executable that does its jobs beside those of others."""
+
+    def kernel_of(self, job: Job) -> Hashable:
+        """Return what jobs have in common that one call can do."""
+
+    def together(self, jobs: Sequence[tuple[Any, Job]]) -> list[Found]:
+        """Do jobs of executables like this one; nothing of any model changes before all are done."""
+
+    def bytes_for(self, job: Job) -> tuple[int, int]:
+        """Return the bytes of the device that a job takes besides its data, and those that jobs with its x share."""
+
+    def held(self) -> int:
+        """Return the bytes that calls before have left in use for the next one."""
+
+
+Numbered = tuple[int, ModelBeside, Job]
+
+
+def in_groups(jobs: Sequence[tuple[ModelBeside, Job]], device: str, free: Callable[[], int]) -> list[Found | None]:
     """Do jobs, and return what `run_epochs` does for each; None for one whose memory is not there.
 
     Parameters
@@ -29,7 +51,7 @@ def in_groups(jobs: Sequence[tuple[OwnCtaExecutable, Job]], device: str, free: C
         Tells the bytes that are free on the device.
     """
     found: dict[int, Found] = {}
-    groups: dict[tuple[int, int], list[Numbered]] = {}
+    groups: dict[Hashable, list[Numbered]] = {}
     for k, (own, job) in enumerate(jobs):
         whole = replace(job, orders=np.stack([np.asarray(order) for order in job.orders]))
         groups.setdefault(own.kernel_of(whole), []).append((k, own, whole))
@@ -49,7 +71,7 @@ def _done(part: Sequence[Numbered], device: str) -> dict[int, Found]:
         return dict(zip((k for k, _, _ in part), results, strict=True))
     except DeviceMemoryError as error:
         if len(part) == 1:
-            _log.warning("a model does not train on a CTA of its own: %s", error)
+            _log.warning("a model does not train beside others: %s", error)
             return {}
     half = len(part) // 2
     return _done(part[:half], device) | _done(part[half:], device)
@@ -59,7 +81,7 @@ def _that_fit(group: Sequence[Numbered], free: Callable[[], int]) -> Iterator[Se
     """Yield as many jobs at a time as there is memory for, at least one."""
     start = 0
     while start < len(group):
-        need, images, stop, most = 0, set[int](), start, free()
+        need, images, stop, most = 0, set[int](), start, _SHARE * (free() + group[start][1].held())
         while stop < len(group):
             _, own, job = group[stop]
             more, image = own.bytes_for(job)

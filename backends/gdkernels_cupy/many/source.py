@@ -70,6 +70,7 @@ class ManySource:
     at_once: int
     spilled_gradients: int
     recomputes: bool
+    reloads: bool
     step: KernelMemory
     order: tuple[str, ...]
     sizes: tuple[int, ...]
@@ -118,7 +119,7 @@ def _source(step: ScheduledTask, form: OperandFormat, warps: int, shared_bytes: 
     text = _ManyText(memory, shared_bytes)
     whole = "\n".join([*kernel_parts(form, warps), text.text()])
     return ManySource(
-        whole, warps, form.at_once[warps], how["spilled_gradients"], how["recomputes"], memory, order,
+        whole, warps, form.at_once[warps], how["spilled_gradients"], how["recomputes"], how["reloads"], memory, order,
         text.sizes, text.on_chip, text.chip.size, text.scratch.size,
     )  # fmt: skip
 

@@ -23,7 +23,7 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels.randomness import KeyedOrder
 from gdkernels.system.hashing import sha256
 from gdkernels_cupy.cuda.keyed_order import order_words, ready_order
-from gdkernels_cupy.persistent.fitting import PLAN_RECOMPUTES, PLAN_SPILLED, fitting, tasks_of, unfit
+from gdkernels_cupy.persistent.fitting import PLAN_RECOMPUTES, PLAN_RELOADS, PLAN_SPILLED, fitting, tasks_of, unfit
 from gdkernels_cupy.persistent.launch_device import LaunchDevice, LoadedKernels
 from gdkernels_cupy.persistent.shape import FORMATS, padded
 from gdkernels_cupy.persistent.source import BARRIER_SECONDS, KernelSource
@@ -155,6 +155,7 @@ class PersistentExecutable(Executable):
                 "at_once": source.at_once,
                 PLAN_SPILLED: source.spilled_gradients,
                 PLAN_RECOMPUTES: source.recomputes,
+                PLAN_RELOADS: source.reloads,
                 "ctas": ctas,
             },
         )
@@ -207,6 +208,7 @@ class PersistentExecutable(Executable):
         source, kernels = self.bind(widths)
         choices = {"warps": source.warps, "at_once": source.at_once, "ctas": min(_FEW_CTAS, kernels.resident())}
         choices |= {PLAN_SPILLED: source.spilled_gradients, PLAN_RECOMPUTES: source.recomputes}
+        choices[PLAN_RELOADS] = source.reloads
         plan = replace(self.plan, choices=choices)
         few = PersistentExecutable(self._program, plan, self._device, self._made)
         return (few, self), _TILES * 16 * source.warps

@@ -14,13 +14,25 @@ from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 from gdkernels_cupy.persistent.launch_device import DeviceProperties
 from gdkernels_cupy.persistent.shape import FORMATS, WIDEST, OperandFormat
 from gdkernels_cupy.persistent.source import KernelSource, write_source
+from gdkernels_cupy.persistent.trials import Variant
 
-__all__ = ["PLAN_RECOMPUTES", "PLAN_SPILLED", "applies", "fitting", "sources_of", "tasks_of", "unfit", "variants"]
+__all__ = [
+    "PLAN_RECOMPUTES",
+    "PLAN_RELOADS",
+    "PLAN_SPILLED",
+    "applies",
+    "fitting",
+    "sources_of",
+    "tasks_of",
+    "unfit",
+    "variants",
+]
 
 PLAN_SPILLED = "parked"  # what plans call the gradients that are spilled: a format
 PLAN_RECOMPUTES = "recomputed"
+PLAN_RELOADS = "reloaded"
 
-Source = TypeVar("Source")
+Source = TypeVar("Source", bound=Variant)
 
 _WARPS = (8, 4)  # in a CTA, in the order in which they are tried
 _OLDEST = 80  # compute capability with these matrix instructions and asynchronous copies
@@ -86,14 +98,15 @@ def fitting(
 ) -> Iterator[KernelSource]:
     """Yield the sources that fit, best ones first: with few gradients that leave the registers between tiles.
 
-    Among those, with many warps in a CTA, and with more than one step of a gradient unrolled. Where none of all these
-    fits, what the way back needs is computed again rather than kept.
+    Among those, with many warps in a CTA. Of each, first with more than one step of a gradient unrolled and with the
+    left operand of a product in registers, then without both; where that is more than compilers keep in registers, in
+    the other order. Where none of all these fits, what the way back needs is computed again rather than kept.
 
     Parameters
     ----------
     wished
-        Which of them a plan names, as ``parked`` (the gradients that are spilled), ``recomputed``, ``warps`` and
-        ``at_once``.
+        Which of them a plan names, as ``parked`` (the gradients that are spilled), ``recomputed``, ``reloaded``,
+        ``warps`` and ``at_once``.
 
     Raises
     ------
@@ -129,17 +142,44 @@ def variants(
     for recomputes in _values(wished, PLAN_RECOMPUTES, (False, True)):
         found = False
         for spilled_gradients, warps in product(spilled, shapes):
-            usual = (1 if spilled_gradients else form.at_once[warps], 1)
-            for at_once in dict.fromkeys(_values(wished, "at_once", usual)):
+            how = {"spilled_gradients": spilled_gradients, "recomputes": recomputes}
+            most = wished.get("at_once", 1 if spilled_gradients else form.at_once[warps])
+
+            def made(at_once: int, reloads: bool, warps: int = warps, how: dict[str, Any] = how) -> Source:
+                return make(replace(form, at_once={warps: at_once}), warps, reloads=reloads, **how)
+
+            try:
+                much = made(most, False)
+            except ScheduleError as error:
+                reasons[warps] = str(error)
+                continue
+            for at_once, reloads in _ways(much, wished, how, form):
                 try:
-                    unrolled = replace(form, at_once={warps: at_once})
-                    yield make(unrolled, warps, spilled_gradients=spilled_gradients, recomputes=recomputes)
+                    yield much if (at_once, reloads) == (most, False) else made(at_once, reloads)
                     found = True
-                except ScheduleError as error:
+                except ScheduleError as error:  # reloading may take more of the chip
                     reasons[warps] = str(error)
         if found:
             return
     raise ScheduleError("; ".join(reasons.values()))
+
+
+def _ways(
+    source: Variant, wished: Mapping[str, Any], how: Mapping[str, Any], form: OperandFormat
+) -> list[tuple[int, bool]]:
+    """Return steps that are unrolled, and whether left operands are reloaded, in the order of trying.
+
+    They compute the same, to the bit. `source` is what none is reloaded in, with as many steps as may be.
+    """
+    most, few = source.at_once, wished.get("at_once", 1)
+    step = source.step
+    if PLAN_RELOADS in wished:
+        return [(most, wished[PLAN_RELOADS])]
+    if step is None or form.in_parts:  # nothing can be reloaded, or all is
+        return [(most, False), (few, False)]
+    if how["recomputes"] or step.is_crowded:
+        return [(most, True), (most, False), (few, False)]
+    return [(most, False), (few, True), (few, False)]
 
 
 def _values(wished: Mapping[str, Any], name: str, usual: Iterable[int]) -> Iterable[int]:

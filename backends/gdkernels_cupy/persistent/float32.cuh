@@ -1,6 +1,7 @@
 // Products in float32 by matrix instructions in tf32: a number is the sum of a high and a low part, and of the four products
 // of parts three are summed; the fourth is below float32's last bit. Matrix units cut their sums off where float32 rounds,
-// so no sum has more than 64 terms: longer ones are added by ordinary additions, and what is small is summed apart.
+// always towards zero, so that errors of long sums would add up. So each sum there is of DEPTH terms, the small parts first;
+// ordinary additions do the rest.
 struct Parts {
     uint32_t high[4], low[4];
 };
@@ -13,10 +14,13 @@ FN void part(Parts& parts, const uint32_t (&v)[4], float& largest) {
         largest = fmaxf(largest, fabsf(f));
     }
 }
-FN void multiply(float (&sum)[4], float (&small)[4], const Parts& a, const Parts& b, int pair) {
-    mma(small, a.low, b.high[pair], b.high[pair + 1]);
-    mma(small, a.high, b.low[pair], b.low[pair + 1]);
-    mma(sum, a.high, b.high[pair], b.high[pair + 1]);
+FN void multiply(float (&sum)[4], const Parts& a, const Parts& b, int pair) {
+    float fresh[4] = {0.f, 0.f, 0.f, 0.f};
+    mma(fresh, a.low, b.high[pair], b.high[pair + 1]);
+    mma(fresh, a.high, b.low[pair], b.low[pair + 1]);
+    mma(fresh, a.high, b.high[pair], b.high[pair + 1]);
+#pragma unroll
+    for (int e = 0; e < 4; e++) sum[e] += fresh[e];
 }
 
 // Below this the low parts of numbers are no numbers any more: all of a matrix has to be so small for that to matter.
@@ -56,13 +60,12 @@ template <int K, int N, bool TRANSPOSED> FN void product_by_multiplying(float (&
     }
 }
 template <int K, int N, bool TRANSPOSED> FN void product_of_parts(float (&sum)[N / 8][4], Element* rows, Element* m) {
-    static_assert(K <= 64, "longer sums are cut off too often");
     const int lane = fresh_lane();
-    float small[N / 8][4], left = 0.f, right_side = 0.f, nothing = 0.f;
+    float left = 0.f, right_side = 0.f, nothing = 0.f;
 #pragma unroll
     for (int n = 0; n < N / 8; n++)
 #pragma unroll
-        for (int e = 0; e < 4; e++) sum[n][e] = small[n][e] = 0.f;
+        for (int e = 0; e < 4; e++) sum[n][e] = 0.f;
     warp_sync();  // other lanes have written what is read
 #pragma unroll 1  // or compilers run out of registers
     for (int k = 0; k < K / DEPTH; k++) {
@@ -78,38 +81,36 @@ template <int K, int N, bool TRANSPOSED> FN void product_of_parts(float (&sum)[N
                 right<N>(v, m, k, block, lane);
             Parts b;
             part(b, v, right_side);
-            multiply(sum[2 * block], small[2 * block], a, b, 0);
-            multiply(sum[2 * block + 1], small[2 * block + 1], a, b, 2);
+            multiply(sum[2 * block], a, b, 0);
+            multiply(sum[2 * block + 1], a, b, 2);
         }
     }
 #pragma unroll
     for (int n = 0; n < N / 8; n++)
 #pragma unroll
-        for (int e = 0; e < 4; e++) {
-            sum[n][e] += small[n][e];
-            nothing = fmaf(sum[n][e], 0.f, nothing);
-        }
+        for (int e = 0; e < 4; e++) nothing = fmaf(sum[n][e], 0.f, nothing);
     if (is_beyond(nothing, left, right_side)) product_by_multiplying<K, N, TRANSPOSED>(sum, rows, m);
     warp_sync();  // the rows may be written again
 }
 
-// As `Gradient::add`: the terms of 64 rows at most are summed afresh, and then added.
+// As `Gradient::add`: the terms of 64 rows at most are summed, and then added. Of so many it is decided whether parts can
+// stand for them.
 template <int I, int J, int UP, int ACROSS>
 FN void add_parts(Gradient<I, J, UP, ACROSS>& gradient, Element* left, Element* right_tile) {
     using G = Gradient<I, J, UP, ACROSS>;
-    constexpr int STEPS = ROWS / DEPTH / G::SHARES, TERMS = 64 / DEPTH, FRESH = STEPS < TERMS ? STEPS : TERMS;
+    constexpr int STEPS = ROWS / DEPTH / G::SHARES, MOST = 64 / DEPTH, TOGETHER = STEPS < MOST ? STEPS : MOST;
     const int warp = thread() >> 5, share = warp / (UP * ACROSS), up = warp / ACROSS % UP, across = warp % ACROSS;
     const int lane = fresh_lane();
 #pragma unroll 1
-    for (int first = 0; first < STEPS; first += FRESH)
+    for (int first = 0; first < STEPS; first += TOGETHER)
 #pragma unroll
         for (int m = 0; m < G::M; m++) {
             if (I / 16 % UP != 0 && up * G::M + m >= I / 16) continue;
-            float sum[G::N][2][4], small[G::N][2][4], left_side = 0.f, right_side = 0.f, nothing = 0.f;
+            float sum[G::N][2][4], left_side = 0.f, right_side = 0.f, nothing = 0.f;
 #pragma unroll
-            for (int s = 0; s < 8 * G::N; s++) sum[s / 8][s / 4 % 2][s % 4] = small[s / 8][s / 4 % 2][s % 4] = 0.f;
+            for (int s = 0; s < 8 * G::N; s++) sum[s / 8][s / 4 % 2][s % 4] = 0.f;
 #pragma unroll AT_ONCE
-            for (int step = 0; step < FRESH; step++) {
+            for (int step = 0; step < TOGETHER; step++) {
                 const int k = (first + step) * G::SHARES + share;
                 uint32_t v[4];
                 Parts a, b;
@@ -120,21 +121,18 @@ FN void add_parts(Gradient<I, J, UP, ACROSS>& gradient, Element* left, Element* 
                     if (J / 16 % ACROSS == 0 || across * G::N + n < J / 16) {
                         right<J>(v, right_tile, k, across * G::N + n, lane);
                         part(b, v, right_side);
-                        multiply(sum[n][0], small[n][0], a, b, 0);
-                        multiply(sum[n][1], small[n][1], a, b, 2);
+                        multiply(sum[n][0], a, b, 0);
+                        multiply(sum[n][1], a, b, 2);
                     }
             }
 #pragma unroll
-            for (int s = 0; s < 8 * G::N; s++) {
-                sum[s / 8][s / 4 % 2][s % 4] += small[s / 8][s / 4 % 2][s % 4];
-                nothing = fmaf(sum[s / 8][s / 4 % 2][s % 4], 0.f, nothing);
-            }
+            for (int s = 0; s < 8 * G::N; s++) nothing = fmaf(sum[s / 8][s / 4 % 2][s % 4], 0.f, nothing);
             if (is_beyond(nothing, left_side, right_side)) {
                 const int i = 16 * (up * G::M + m) + (lane >> 2), j = 16 * across * G::N + 2 * (lane & 3);
 #pragma unroll
                 for (int s = 0; s < 8 * G::N; s++) sum[s / 8][s / 4 % 2][s % 4] = 0.f;
 #pragma unroll 1
-                for (int term = 0; term < FRESH * DEPTH; term++) {
+                for (int term = 0; term < TOGETHER * DEPTH; term++) {
                     const int row = ((first + term / DEPTH) * G::SHARES + share) * DEPTH + term % DEPTH;
 #pragma unroll
                     for (int s = 0; s < 8 * G::N; s++)

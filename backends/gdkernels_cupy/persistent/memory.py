@@ -10,9 +10,14 @@ from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, Loop, Product, kind_of
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.layout import TileLayout
-from gdkernels_cupy.persistent.shape import GradientSplit, OperandFormat, most_sums, padded, split_gradient
+from gdkernels_cupy.persistent.shape import FEW_STEPS, GradientSplit, OperandFormat, most_sums, padded, split_gradient
 
 __all__ = ["KernelMemory", "Offsets", "WeightGradient", "bias_word", "weights_word"]
+
+
+# Of the 255 of a thread, for what a tile keeps from product to product and within one: addresses and what loops compute
+# need the others. Found by compiling: of networks that need more, NVRTC 12.9 spills 350 to 600 bytes.
+_MOST_REGISTERS = 144
 
 
 def weights_word(name: str) -> str:
@@ -58,7 +63,7 @@ class KernelMemory:
     ----------
     order
         The names of the parameters and slots, as their addresses follow one another.
-    tight, recomputes
+    tight, recomputes, reloads
         As `TileLayout.of` has them.
     spilled_gradients
         How many gradients, the largest, leave the registers between tiles: they wait where a CTA leaves its gradients.
@@ -90,11 +95,13 @@ class KernelMemory:
         *,
         tight: bool,
         recomputes: bool = False,
+        reloads: bool = False,
         spilled_gradients: int = 0,
     ) -> None:
         self.task, self.sizes, self.form, self.warps = task, sizes, form, warps
         self.schedule = task.schedule
-        self.layout = TileLayout.of(task, sizes, tight=tight, recomputes=recomputes, reloads=form.in_parts)
+        self.reloads = reloads or form.in_parts
+        self.layout = TileLayout.of(task, sizes, tight=tight, recomputes=recomputes, reloads=self.reloads)
         self.order = tuple(order)
         self.results = [n for n in (task.error, task.norm) if n is not None]
         self.biases = self._biases()
@@ -150,13 +157,23 @@ class KernelMemory:
         return kept + max((self.gradient_of[k].split.slots for k in self.spilled_gradients), default=0)
 
     @property
+    def is_crowded(self) -> bool:
+        """Whether gradients, a product and its left operand, in 4 bytes, are more than compilers keep in registers."""
+        products = [s for s in self.schedule.tile if isinstance(s, Product)]
+        both = (self.layout.columns(s.left) + self.layout.columns(s.node) for s in products)
+        wanted = self.sums_per_thread + max(both, default=0) // 2
+        return self.form.size == 4 and wanted > _MOST_REGISTERS
+
+    @property
     def matrix_instructions(self) -> int:
         """The number of matrix instructions of a tile in the code, where loops are partly unrolled."""
         count = 0
         for step in self.schedule.tile:
             if isinstance(step, Product):
                 columns = self.layout.columns(step.node)
-                steps = 1 if self.form.in_parts else self.layout.columns(step.left) // self.form.depth
+                steps = self.layout.columns(step.left) // self.form.depth
+                if self.reloads:
+                    steps = 1 if self.form.in_parts else min(FEW_STEPS, steps)
                 count += self.form.instructions * steps * columns // 8
         for g in self.gradient_of.values():
             steps = min(16 * self.warps // self.form.depth // g.split.shares, self.form.at_once[self.warps])

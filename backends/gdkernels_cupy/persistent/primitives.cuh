@@ -12,6 +12,7 @@ typedef unsigned short uint16_t;
 #include <cstdint>
 #endif
 #define FN __device__ __forceinline__
+#define RARELY static __device__ __noinline__
 #define KERNEL extern "C" __global__ void __launch_bounds__(32 * WARPS, 1)
 extern __shared__ __align__(128) unsigned char shared_bytes[];
 

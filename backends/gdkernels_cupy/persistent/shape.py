@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "BF16",
+    "FEW_STEPS",
     "FLOAT32",
     "FORMATS",
     "TF32",
@@ -17,6 +18,7 @@ __all__ = [
 ]
 
 WIDEST = 64  # units in a layer
+FEW_STEPS = 2  # of a product that are unrolled where its left operand comes from a tile
 
 # Sums of weight gradients that a thread keeps in registers, of 255, by the warps; with more the compiler spills.
 _MOST_SUMS = {"bfloat16": {8: 112, 4: 128}, "tf32": {8: 64, 4: 96}, "float32": {8: 64, 4: 96}}

@@ -39,6 +39,7 @@ class KernelSource:
     at_once: int
     spilled_gradients: int
     recomputes: bool
+    reloads: bool
     predict: KernelMemory
     step: KernelMemory | None
     order: tuple[str, ...]
@@ -68,6 +69,7 @@ def write_source(
     *,
     spilled_gradients: int = 0,
     recomputes: bool = False,
+    reloads: bool = False,
 ) -> KernelSource:
     """Return the source for networks of these widths.
 
@@ -83,6 +85,8 @@ def write_source(
         How many gradients leave the registers between tiles.
     recomputes
         Whether what the way back needs is computed again, in place of being kept.
+    reloads
+        Whether the left operand of each product comes from its tile step by step, in place of being in registers.
 
     Raises
     ------
@@ -93,7 +97,7 @@ def write_source(
     predict = KernelMemory(prediction, sizes, form, warps, order, tight=False)
     training = None
     if step is not None:
-        how: dict[str, Any] = {"recomputes": recomputes, "spilled_gradients": spilled_gradients}
+        how: dict[str, Any] = {"recomputes": recomputes, "reloads": reloads, "spilled_gradients": spilled_gradients}
         training = KernelMemory(step, sizes, form, warps, order, tight=False, **how)
         if training.shared.size > shared_bytes:
             training = KernelMemory(step, sizes, form, warps, order, tight=True, **how)
@@ -103,7 +107,8 @@ def write_source(
                 f"at most {most_sums(form, warps)} are free"
             )
     text = _text(form, warps, predict, training)
-    source = KernelSource(text, warps, form.at_once[warps], spilled_gradients, recomputes, predict, training, order)
+    at_once = form.at_once[warps]
+    source = KernelSource(text, warps, at_once, spilled_gradients, recomputes, reloads, predict, training, order)
     if source.shared_bytes > shared_bytes:
         raise ScheduleError(f"with {warps} warps it takes {source.shared_bytes} of {shared_bytes} bytes on the chip")
     return source

@@ -11,6 +11,9 @@ from gdkernels_cupy.persistent.memory import KernelMemory
 __all__ = ["body_of", "indented", "scalar_lines", "size_lines"]
 
 
+_OWN = {"sin": "sine", "cos": "cosine"}  # of tile.cuh
+
+
 def body_of(recipe: Recipe, given: Sequence[str], prefix: str = "e") -> tuple[list[str], list[str]]:
     """Return statements, and what stands for each result of a recipe.
 
@@ -26,7 +29,10 @@ def body_of(recipe: Recipe, given: Sequence[str], prefix: str = "e") -> tuple[li
         if i.op == "constant":
             names.append(f"({constant_text(i.value, 'float')})")
         else:
-            lines.append(f"const auto {prefix}{k} = {operation_text(i.op, [names[a] for a in i.arguments], 'float')};")
+            arguments = [names[a] for a in i.arguments]
+            own = _OWN.get(i.op)
+            value = operation_text(i.op, arguments, "float") if own is None else f"{own}({arguments[0]})"
+            lines.append(f"const auto {prefix}{k} = {value};")
             names.append(f"{prefix}{k}")
     return lines, names
 

@@ -41,6 +41,33 @@ FN void product(float (&sum)[N / 8][4], const uint32_t (&left)[K / DEPTH][4], El
         }
 }
 
+// The same, to the bit, from the rows of this warp in a tile: few registers, as only STEPS parts of the left operand are
+// there at once.
+template <int K, int N, bool TRANSPOSED, int STEPS> FN void product_of_rows(float (&sum)[N / 8][4], Element* rows, Element* m) {
+    const int lane = fresh_lane();
+#pragma unroll
+    for (int n = 0; n < N / 8; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) sum[n][e] = 0.f;
+    warp_sync();  // other lanes have written what is read
+#pragma unroll STEPS
+    for (int k = 0; k < K / DEPTH; k++) {
+        uint32_t a[4];
+        left_rows<K>(a, rows, 16 * (thread() >> 5), k, lane);
+#pragma unroll
+        for (int block = 0; block < N / 16; block++) {
+            uint32_t b[4];
+            if (TRANSPOSED)
+                right_transposed<K>(b, m, k, block, lane);
+            else
+                right<N>(b, m, k, block, lane);
+            mma(sum[2 * block], a, b[0], b[1]);
+            mma(sum[2 * block + 1], a, b[2], b[3]);
+        }
+    }
+    warp_sync();  // the rows may be written again
+}
+
 // What a thread keeps of leftᵀ · right, I by J and summed over the rows of all tiles. Warps share the blocks of 16 by 16, UP
 // by ACROSS of them, and the rest of the warps share the rows.
 template <int I, int J, int UP, int ACROSS> struct Gradient {
@@ -219,5 +246,13 @@ template <int COLUMNS> FN void round_rows(Element* image, const float* m, long l
         image[c] = rounded(row < rows && column < width ? m[row * width + column] : 0.f);
     }
 }
+
+// The sine of a large number is a loop over digits of pi, which every call of sinf brings along. Here it is in one place;
+// compilers drop it from the other calls, as these are below the bound by which sinf itself decides.
+constexpr float LARGE = 105615.f;
+RARELY float sine_of_large(float v) { return sinf(v); }
+RARELY float cosine_of_large(float v) { return cosf(v); }
+FN float sine(float v) { return fabsf(v) >= LARGE ? sine_of_large(v) : sinf(v); }
+FN float cosine(float v) { return fabsf(v) >= LARGE ? cosine_of_large(v) : cosf(v); }
 
 FN float sign_of(float v) { return v > 0.f ? 1.f : v < 0.f ? -1.f : v; }

@@ -8,7 +8,7 @@ from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import COLUMN, MATRIX, UNITS, Accumulation, Gather, Loop, Product, Step, value_of
 from gdkernels_cupy.persistent.grid import SHARED_MODEL, CtaSharing
 from gdkernels_cupy.persistent.memory import KernelMemory, bias_word, weights_word
-from gdkernels_cupy.persistent.shape import padded
+from gdkernels_cupy.persistent.shape import FEW_STEPS, padded
 from gdkernels_cupy.persistent.text import body_of
 
 __all__ = ["TileText"]
@@ -72,8 +72,8 @@ class TileText:
         k, n = self.memory.layout.columns(step.left), self.memory.layout.columns(step.node)
         left, lines = f"left{step.left.id}", []
         transposed = "true" if step.transposed else "false"
-        if self.memory.form.in_parts:
-            return [f"float v{step.node.id}[{n // 8}][4];", self._product_of_parts(f"v{step.node.id}", step)]
+        if self.memory.reloads:
+            return [f"float v{step.node.id}[{n // 8}][4];", self._product_of_rows(f"v{step.node.id}", step)]
         if step.left.op == "input" or at in self.memory.layout.reloaded:
             left = f"left{step.left.id}_{at}"
             lines += [
@@ -86,12 +86,13 @@ class TileText:
             f"product<{k}, {n}, {transposed}>(v{step.node.id}, {left}, {weights_word(step.weights.attribute)});",
         ]
 
-    def _product_of_parts(self, name: str, step: Product) -> str:
+    def _product_of_rows(self, name: str, step: Product) -> str:
         k, n = self.memory.layout.columns(step.left), self.memory.layout.columns(step.node)
         shape = f"{k}, {n}, {'true' if step.transposed else 'false'}"
-        return (
-            f"product_of_parts<{shape}>({name}, {self._tile_name(step.left)}, {weights_word(step.weights.attribute)});"
-        )
+        what = f"product_of_parts<{shape}>"
+        if not self.memory.form.in_parts:
+            what = f"product_of_rows<{shape}, {FEW_STEPS}>"
+        return f"{what}({name}, {self._tile_name(step.left)}, {weights_word(step.weights.attribute)});"
 
     def _operand(self, node: Node, lefts: set[int]) -> list[str]:
         """Return what makes a value an operand, and what keeps it for the way back."""
@@ -154,8 +155,8 @@ class TileText:
             f"    product<{k}, {n}, {transposed}>({name}, left, {weights_word(product.weights.attribute)});",
             "}",
         ]
-        if self.memory.form.in_parts:
-            multiplied = [self._product_of_parts(name, product)]
+        if self.memory.reloads:
+            multiplied = [self._product_of_rows(name, product)]
         lines = [f"float {name}[{n // 8}][4];", *multiplied]
         elements: list[str] = []
         for loop in loops:

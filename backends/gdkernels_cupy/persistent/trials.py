@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
-from time import perf_counter
+from time import thread_time
 from typing import Protocol, TypeVar
 
 from gdkernels.errors import ScheduleError
@@ -27,10 +27,16 @@ class Variant(CompiledText, Protocol):
     """A source among others for the same work."""
 
     @property
+    def at_once(self) -> int: ...
+
+    @property
     def spilled_gradients(self) -> int: ...
 
     @property
     def recomputes(self) -> bool: ...
+
+    @property
+    def reloads(self) -> bool: ...
 
     @property
     def step(self) -> KernelMemory | None: ...
@@ -40,7 +46,7 @@ Source = TypeVar("Source", bound=Variant)
 
 
 def first_in_registers(
-    sources: Iterable[Source], device: LaunchDevice, clock: Callable[[], float] = perf_counter
+    sources: Iterable[Source], device: LaunchDevice, clock: Callable[[], float] = thread_time
 ) -> tuple[Source, LoadedKernels]:
     """Return the first of some sources whose main kernel takes at most `FRAME` bytes a thread, compiled.
 
@@ -50,7 +56,8 @@ def first_in_registers(
     Parameters
     ----------
     clock
-        Tells the seconds that trials take.
+        Tells the seconds that trials take: of this thread, in which compilers run, so that a busy machine decides as a
+        quiet one does.
 
     Raises
     ------
@@ -62,7 +69,7 @@ def first_in_registers(
     for source in sources:
         # Where no loop is as long as more of it may be unrolled, the code is the same.
         products = None if source.step is None else source.step.matrix_instructions
-        same = source.warps, source.spilled_gradients, source.recomputes, products
+        same = source.warps, source.spilled_gradients, source.recomputes, source.reloads, products
         if same in seen:
             continue
         seen.add(same)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gdkernels.lowering.scalars import ScalarTable
 from gdkernels.lowering.schedule import PREDICTION
 from gdkernels.lowering.task import ScheduledTask
-from gdkernels_numba.bytecode.arena import Arena, Matrix, allocate, panels_of
+from gdkernels_numba.bytecode.arena import Arena, Matrix, address_of, allocate, panels_of
 from gdkernels_numba.bytecode.column_parallel import changed_on_the_way, columns_of_thread, write_column_parallel
 from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.row_parallel import write_row_parallel
@@ -314,7 +314,7 @@ class BoundStep:
         """Have the streams read the caller's arrays, or what begins so many bytes further on in them."""
         self._patch(arrays)
         for name, further in (places or {}).items():
-            address = arrays[name].ctypes.data + further
+            address = address_of(arrays[name]) + further
             for stream, word, offset in self._patches.get(name, ()):
                 stream[word] = address + offset
 
@@ -334,7 +334,7 @@ class BoundStep:
         for name, array in arrays.items():
             if name in last and last[name]() is array:
                 continue
-            address, last[name] = array.ctypes.data, weakref.ref(array)
+            address, last[name] = address_of(array), weakref.ref(array)
             for stream, word, offset in self._patches.get(name, ()):
                 stream[word] = address + offset
 
@@ -369,10 +369,10 @@ class BoundStep:
             self._patch(arrays)
             numbers = self._numbers(scalars, epochs * steps)
             results = self._of_one_epoch if epochs == 1 else np.empty((epochs, TOTALS))
-            address = self._address_of_one if epochs == 1 else results.ctypes.data
+            address = self._address_of_one if epochs == 1 else address_of(results)
             results[:] = self._totals[:] = 0.0
-            rows = 0 if order is None else order.ctypes.data
-            self._tell(rows, records, steps, 0 if numbers is None else numbers.ctypes.data, epochs, address)
+            rows = 0 if order is None else address_of(order)
+            self._tell(rows, records, steps, 0 if numbers is None else address_of(numbers), epochs, address)
             for gradient in self._cleared:  # a run that was given up may have left something
                 gradient[:] = 0
             self._turns.run(self._jobs)
@@ -386,7 +386,7 @@ class BoundStep:
             own_x[:rows] = x
             self._patch({**parameters, "x": own_x, PREDICTION: own_y})
             numbers = self._numbers({"B": float(rows)}, 1)
-            self._tell(0, rows, 1, 0 if numbers is None else numbers.ctypes.data, 1, self._address_of_one)
+            self._tell(0, rows, 1, 0 if numbers is None else address_of(numbers), 1, self._address_of_one)
             self._turns.run(self._jobs)
             return own_y[:rows].copy()
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.data.record_spec import RecordSpec
 from gdkernels.data.records import Piece, Records
 from gdkernels.data.stored.dealt import DealtShuffle, Part
 from gdkernels.data.stored.prefetch import ahead
 from gdkernels.data.stored.shuffle import TOGETHER, Layout, Shuffle
 from gdkernels.data.stored.stored import Stored
-from gdkernels.data.validation import RecordSpec, place_inputs, place_targets, place_weights
+from gdkernels.data.validation import place_inputs, place_targets, place_weights
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.footprint import prediction_bytes

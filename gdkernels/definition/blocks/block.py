@@ -3,16 +3,27 @@
 from __future__ import annotations  # np.random.Generator, as an annotation, would load numpy.random
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.definition.blocks.names import check_name
 from gdkernels.errors import InputError
 
-__all__ = ["Block", "Initial", "Parameter", "Values", "initial_values", "parameters_of"]
+__all__ = [
+    "Block",
+    "Initial",
+    "Parameter",
+    "Values",
+    "declared_constants",
+    "declared_parameters",
+    "initial_values",
+    "parameters_of",
+]
 
 Values = Mapping[str, Any]
 
@@ -88,28 +99,60 @@ class Block(ABC):
         """
 
 
+def declared_parameters(block: Block, inputs: int) -> dict[str, Parameter]:
+    """Return what a block declares of its parameters, by name.
+
+    Raises
+    ------
+    InputError
+        For what no parameter can be; the message names the class of the block.
+    """
+    found = {}
+    for name, told in _by_name(block, block.parameters(inputs), "parameters").items():
+        if not isinstance(told, tuple):
+            raise InputError(f"{_name(block)}: {name} must be a blocks.Parameter(shape, init), got {told!r}")
+        parameter = Parameter(*told)
+        if not (callable(parameter.init) or isinstance(parameter.init, Real)):
+            raise InputError(
+                f"{_name(block)}: the init of {name} must be a number, or a function of the shape and a generator, "
+                f"got {parameter.init!r}"
+            )
+        found[name] = parameter._replace(shape=_checked_shape(block, name, parameter.shape))
+    return found
+
+
+def declared_constants(block: Block, inputs: int) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the constants that a block declares, by name.
+
+    Raises
+    ------
+    InputError
+        For what no constant can be; the message names the class of the block.
+    """
+    found = {}
+    for name, told in _by_name(block, block.constants(inputs), "constants").items():
+        try:
+            array: npt.NDArray[np.float64] = np.asarray(told, np.float64)
+        except (TypeError, ValueError):
+            raise InputError(f"{_name(block)}: the constant {name} must be an array of numbers, got {told!r}") from None
+        _checked_shape(block, name, array.shape)
+        found[name] = array
+    return found
+
+
 def parameters_of(block: Block, inputs: int) -> dict[str, Parameter]:
     """Return what a block says of its parameters, and then of its constants.
 
     Raises
     ------
     InputError
-        For names and shapes that a parameter cannot have.
+        For names, shapes and initial values that a parameter cannot have.
     """
-    found = {name: Parameter(*told) for name, told in block.parameters(inputs).items()}
-    for name, array in block.constants(inputs).items():
-        values: npt.NDArray[np.float64] = np.asarray(array, np.float64)
+    found = declared_parameters(block, inputs)
+    for name, values in declared_constants(block, inputs).items():
         if name in found:
             raise InputError(f"{_name(block)}: {name} is a parameter and a constant")
         found[name] = Parameter(values.shape, partial(_same, values), decays=False, trains=False)
-    for name, parameter in found.items():
-        whole = all(isinstance(n, (int, np.integer)) and n >= 1 for n in parameter.shape)
-        if not (whole and 1 <= len(parameter.shape) <= 2):
-            raise InputError(
-                f"{_name(block)}: the shape of {name} must be one or two whole numbers of at least 1, "
-                f"got {parameter.shape!r}"
-            )
-        found[name] = parameter._replace(shape=tuple(int(n) for n in parameter.shape))
     return found
 
 
@@ -119,8 +162,42 @@ def initial_values(
     """Return initial values by name, drawn one after the other.
 
     The same generator, in the same state, gives the same bits.
+
+    Raises
+    ------
+    InputError
+        If a function returns another shape than it was asked for, or values that are not finite.
     """
-    return {name: parameter.drawn(generator) for name, parameter in parameters.items()}
+    found = {}
+    for name, parameter in parameters.items():
+        values = parameter.drawn(generator)
+        if values.shape != parameter.shape:
+            raise InputError(
+                f"the init of {name} returned the shape {values.shape}; it is asked for {parameter.shape}: "
+                "init(shape, generator)"
+            )
+        if not np.isfinite(values).all():
+            raise InputError(f"the initial values of {name} are not finite; see its init")
+        found[name] = values
+    return found
+
+
+def _by_name(block: Block, told: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(told, Mapping):
+        raise InputError(f"{_name(block)}: {what}() must return a mapping by name, got {told!r}")
+    for name in told:
+        check_name(name, _name(block))
+    return told
+
+
+def _checked_shape(block: Block, name: str, shape: Any) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, Iterable) else ()
+    whole = all(isinstance(n, (int, np.integer)) and n >= 1 for n in sizes)
+    if not (whole and 1 <= len(sizes) <= 2):
+        raise InputError(
+            f"{_name(block)}: the shape of {name} must be one or two whole numbers of at least 1, got {shape!r}"
+        )
+    return tuple(int(n) for n in sizes)
 
 
 def _same(values: npt.NDArray[np.float64], shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:

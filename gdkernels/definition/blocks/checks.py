@@ -25,3 +25,10 @@ def check_block(owner: str, block: Any) -> None:
     if not isinstance(block, Block):
         given = f"the class {block.__name__}" if isinstance(block, type) else f"{block!r} of {type(block).__name__}"
         raise InputError(f"{owner} is made of blocks, such as Dense(64, 'relu'), got {given}")
+    try:
+        hash(block)
+    except TypeError as error:
+        raise InputError(
+            f"{owner}: {type(block).__name__} cannot be hashed ({error}): what is compiled is remembered by the block, "
+            "so it is to be a @dataclass(frozen=True), its fields tuples in place of lists and arrays"
+        ) from None

@@ -10,7 +10,13 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.definition.blocks.block import Block, Parameter, Values
+from gdkernels.definition.blocks.block import (
+    Block,
+    Parameter,
+    Values,
+    declared_constants,
+    declared_parameters,
+)
 from gdkernels.definition.blocks.checks import check_block
 from gdkernels.definition.blocks.compose import Mean, Sequential
 from gdkernels.definition.blocks.dense import Activated
@@ -185,10 +191,10 @@ class Columns(Block):
     # ---- what a block says
 
     def parameters(self, inputs: int) -> Mapping[str, Parameter]:
-        return among_all(block.parameters(len(taken)) for taken, block in self._shares(inputs))
+        return among_all(declared_parameters(block, len(taken)) for taken, block in self._shares(inputs))
 
     def constants(self, inputs: int) -> Mapping[str, npt.NDArray[Any]]:
-        return among_all(block.constants(len(taken)) for taken, block in self._shares(inputs))
+        return among_all(declared_constants(block, len(taken)) for taken, block in self._shares(inputs))
 
     def outputs(self, inputs: int) -> int:
         return sum(block.outputs(len(taken)) for taken, block in self._shares(inputs))

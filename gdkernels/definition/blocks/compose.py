@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from gdkernels.definition.blocks.block import Block, Parameter, Values
+from gdkernels.definition.blocks.block import Block, Parameter, Values, declared_constants, declared_parameters
 from gdkernels.definition.blocks.checks import check_block
 from gdkernels.definition.blocks.names import among_all, with_their_own
 from gdkernels.errors import InputError
@@ -36,10 +36,10 @@ class Sequential(Block):
         object.__setattr__(self, "blocks", blocks)
 
     def parameters(self, inputs: int) -> Mapping[str, Parameter]:
-        return among_all(block.parameters(width) for block, width in self._placed(inputs))
+        return among_all(declared_parameters(block, width) for block, width in self._placed(inputs))
 
     def constants(self, inputs: int) -> Mapping[str, npt.NDArray[Any]]:
-        return among_all(block.constants(width) for block, width in self._placed(inputs))
+        return among_all(declared_constants(block, width) for block, width in self._placed(inputs))
 
     def outputs(self, inputs: int) -> int:
         for block in self.blocks:
@@ -111,10 +111,10 @@ class Mean(Block):
         object.__setattr__(self, "blocks", blocks)
 
     def parameters(self, inputs: int) -> Mapping[str, Parameter]:
-        return among_all(block.parameters(inputs) for block in self.blocks)
+        return among_all(declared_parameters(block, inputs) for block in self.blocks)
 
     def constants(self, inputs: int) -> Mapping[str, npt.NDArray[Any]]:
-        return among_all(block.constants(inputs) for block in self.blocks)
+        return among_all(declared_constants(block, inputs) for block in self.blocks)
 
     def outputs(self, inputs: int) -> int:
         found = {block.outputs(inputs) for block in self.blocks}

@@ -7,7 +7,6 @@ from typing import Any
 from gdkernels.data.records import Records, place_records
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
-from gdkernels.network import BoundNetwork
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
@@ -38,26 +37,28 @@ class SharedData:
         """Return the records for a model, and those to validate it on if the user gave some."""
         network = trainer.mlp.network
         X, Y, weights = self._given
-        binding = self._bound(network, trainer, asked, models)
+        binding = self.place(trainer, asked, models)
         with network.naming(X, Y):
             spec = network.expects(trainer.settings.objective)
         key = spec.inputs, spec.outputs, spec.loss, spec.names
         for where, what, records in self._placed:
             if where is binding and what == key:
                 return records
-        train = place_records(binding, X, Y, weights, spec=spec)
-        if train.sparse:
-            raise InputError("fit_many takes dense X; fit models on sparse rows one by one")
-        held_out = None
-        if self._validation is not None:
-            one, other, *more = self._validation
-            held_out = place_records(binding, one, other, *(more or [None]), spec=spec, of="the validation ")
+        with binding.backend.on_device(binding.device):
+            train = place_records(binding, X, Y, weights, spec=spec)
+            if train.sparse:
+                raise InputError("fit_many takes dense X; fit models on sparse rows one by one")
+            held_out = None
+            if self._validation is not None:
+                one, other, *more = self._validation
+                held_out = place_records(binding, one, other, *(more or [None]), spec=spec, of="the validation ")
         self._placed.append((binding, key, (train, held_out)))
         return train, held_out
 
-    def _bound(self, network: BoundNetwork, trainer: Trainer, asked: FitSettings, models: int) -> Binding:
-        """Return where a network computes: where one before it does, unless it has its own place."""
+    def place(self, trainer: Trainer, asked: FitSettings, models: int) -> Binding:
+        """Return where a model computes: where one before it does, unless it has its own place."""
         X, _, weights = self._given
+        network = trainer.mlp.network
         for binding in self._bindings:
             if network.join(binding, X):
                 return binding

@@ -17,7 +17,7 @@ from gdkernels.backend import Executable, Job, Plan, State
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.dispatch.shared_executables import Executables
-from gdkernels.many.workers import GivenUpError
+from gdkernels.training.jobs.threads import GivenUpError
 
 __all__ = ["MOST_AT_A_TIME", "Meeting"]
 

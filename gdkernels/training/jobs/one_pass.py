@@ -8,8 +8,8 @@ from itertools import chain, groupby
 
 from gdkernels.backend import Job, Plan
 from gdkernels.dispatch.shared_executables import Executables
-from gdkernels.many.jobs import BegunFit, FitJob
 from gdkernels.training.history import History
+from gdkernels.training.jobs.fit_job import BegunFit, FitJob
 
 __all__ = ["in_one_pass"]
 

@@ -10,26 +10,31 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gdkernels.backend import Job
 from gdkernels.data.records import Records
 from gdkernels.dispatch.binding import Binding
+from gdkernels.dispatch.footprint import footprint
 from gdkernels.dispatch.shared_executables import Executables
+from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError
-from gdkernels.many.arguments import Rows
-from gdkernels.many.workers import GivenUpError
 from gdkernels.network import Structure
 from gdkernels.system.hashing import sha256
-from gdkernels.system.threads import ThreadBound, at_most, thread_bound
+from gdkernels.system.thread_limits import at_most
+from gdkernels.system.threads import ThreadBound, thread_bound
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run, subfolder
 from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.fit import Fit
 from gdkernels.training.history import Epoch, History
+from gdkernels.training.jobs.threads import GivenUpError
 from gdkernels.training.placement import Placed
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["BegunFit", "Checkpoints", "FitJob", "Paces", "PlanChoices", "digest_of"]
+__all__ = ["BegunFit", "Checkpoints", "FitJob", "Paces", "PlanChoices", "Rows", "digest_of"]
+
+Rows = npt.NDArray[np.int64]
 
 _MEMORY = "memory "  # before the names of what a solver keeps
 
@@ -121,13 +126,8 @@ class FitJob:
     def _made(self, executables: Executables, checkpointer: Checkpointer | None) -> _MadeFit:
         """Return the fit, with the executable of this thread for it."""
         runner, network = self.trainer.runner, self.trainer.mlp.network
-        train, held_out = self.train if self.rows is None else self.train.take(self.rows), self.held_out
-        if self.left_out is not None:
-            held_out = self.train.take(self.left_out)
-        elif isinstance(self.validation, (int, float)):
-            train, held_out = train.split(self.validation, network.seed)
-        binding = train.binding
-        work = runner.workload(len(train), self.asked.epochs, weighted=train.weighted)
+        train, held_out = self._records()
+        binding, work = train.binding, self._workload(train)
         usual, bound = self.plans.of(binding)
         planned = None if checkpointer is None else binding.choices_of(checkpointer.plan)
         choices = usual if planned is None else planned
@@ -136,7 +136,7 @@ class FitJob:
         )
         runner.take(executable, work)
         history = History(executable.plan, executable.origin, binding.why(executable), thread_bound=bound)
-        evaluator = Evaluator(network, train, held_out, {}, executable=executable)
+        evaluator = Evaluator(network, train, held_out, self.asked.metrics, executable=executable)
         pace = self.paces.of(network.structure, work.batch)
         seconds = None if pace is None else pace * len(train)
         placed = Placed(binding, work, train, False, evaluator, executable, seconds)
@@ -144,6 +144,35 @@ class FitJob:
         return _MadeFit(
             Fit(runner, _Here(placed), self.asked, run, checkpointer, unseen=True), run, checkpointer, placed
         )
+
+    def _records(self) -> tuple[Records, Records | None]:
+        """Return the records to train on, and those to validate on."""
+        train = self.train if self.rows is None else self.train.take(self.rows)
+        if self.left_out is not None:
+            return train, self.train.take(self.left_out)
+        if isinstance(self.validation, (int, float)):
+            return train.split(self.validation, self.trainer.mlp.network.seed)
+        return train, self.held_out
+
+    def _workload(self, train: Records) -> Workload:
+        asked = self.asked
+        return self.trainer.runner.workload(
+            len(train), asked.epochs, gradient_norm=asked.with_norm, weighted=train.weighted
+        )
+
+    def memory(self, history: History) -> int:
+        """Return how many bytes of the host's memory the fit takes that has this history."""
+        train, held_out = self._records()
+        evaluator = Evaluator(self.trainer.mlp.network, train, held_out, self.asked.metrics)
+        needs = footprint(
+            self._workload(train),
+            history.plan.precision,
+            compiled=history.origin == "compiled",
+            rows=history.plan.choices.get("rows_at_a_time"),
+            records=0,
+            evaluated=evaluator.at_once,
+        )
+        return int(needs.as_dict()["total"])
 
     def _run(self, made: _MadeFit, gives_up: Callable[[], bool]) -> History:
         runner, run, history = self.trainer.runner, made.run, made.run.history
