@@ -62,7 +62,7 @@ _NETWORKS, _UNITS, _EPOCHS, _PATIENCE, _BATCH = 3, 128, 60, 8, 128
 
 
 def main() -> None:
-    """Measure what the file does not hold yet, and print a line for each."""
+    """Measure what the file does not hold yet, print a line for each, and in the end a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many_names", description=__doc__)
     parser.add_argument("--json", metavar="FILE", required=True, help="the scores: kept there, and not measured again")
     parser.add_argument("--splits", type=int, default=3, metavar="N", help="splits of each table (3)")
@@ -71,18 +71,16 @@ def main() -> None:
     path = Path(args.json)
     rows = json.loads(path.read_text())["of_names"] if path.exists() else []
     scores = {score.key: score for score in (Score(**row) for row in rows)}
-    for name in args.tables:
-        table, classes = _read(name)
-        for seed in range(args.splits):
+    here, tables = environment([1]), {name: _read(name) for name in args.tables}
+    for seed in range(args.splits):  # first a split of each table
+        for name, (table, classes) in tables.items():
             for variant in VARIANTS:
                 if (name, seed, variant) not in scores:
                     score = _score(name, table, seed, variant, classes=classes)
                     scores[score.key] = score
-                    kept = [vars(one) for _, one in sorted(scores.items())]
-                    checkout.write_json(path, {"environment": environment([1]), "of_names": kept})
-        for variant in VARIANTS:
-            mean, error, count = difference(scores.values(), _KEPT, variant)
-            print(f"{name:12} {variant:36} is worse than means and 1,000 inputs by {mean:+.4f} ± {error:.4f} ({count})")
+            kept = [vars(one) for _, one in sorted(scores.items())]
+            checkout.write_json(path, {"environment": here, "of_names": kept})
+    print(table_of_names(json.loads(path.read_text())))
 
 
 def table_of_names(content: dict[str, Any]) -> str:
