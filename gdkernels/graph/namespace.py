@@ -334,7 +334,7 @@ class Graph:
         apart = node - self.mean(node, axis=axis, keepdims=True)
         if not correction:
             return self.mean(apart * apart, axis=axis, keepdims=keepdims)
-        count: Any = 1.0
+        count = self.lift(1.0)
         for k in axes_of(node, axis):
             count = count * node.shape[k]
         return self.sum(apart * apart, axis=axis, keepdims=keepdims) / (count - correction)

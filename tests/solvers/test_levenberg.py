@@ -257,7 +257,16 @@ def test_targets_of_another_scale_are_warned_of(caplog):
         assert not caplog.text
         fit(network(), Y=1000.0 + SINE, epochs=1)
     assert "the targets are of the order of 1e+03" in caplog.text
-    assert "divide by their standard deviation" in caplog.text
+    assert "divide by its standard deviation" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "gdkernels"):
+        fit(network(), X=2000.0 + LINE, epochs=1)
+        assert "the inputs are of the order of 2e+03" in caplog.text
+        caplog.clear()
+        columns = gd.blocks.Columns({0: gd.blocks.Embedding(300, 1)}, rest="passthrough")
+        codes = gd.Network(gd.blocks.Sequential(columns, gd.blocks.Dense(1)), inputs=2, seed=0, backend="numpy")
+        codes.fit(np.array([[290.0, 0.0], [299.0, 1.0]]), np.ones((2, 1)), solver="lm", epochs=1, progress=False)
+    assert not caplog.text
 
 
 def test_the_start_with_the_greatest_evidence_is_kept():

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan
 from gdkernels.backend.definition_executable import DefinitionExecutable
@@ -138,8 +139,8 @@ class DampedLeastSquares:
         if self._data is None or self._data.of is not data:
             whole = data.total_weight
             self._data = _Data(data, equations, whole, penalties_of(program, objective, whole))
-            if not memory and equations.takes_squares:
-                self._warn_of_scale(binding, data)
+            if not memory:
+                self._warn_of_scale(binding, data, squares=equations.takes_squares)
             if self._solver.bayes and whole < 1.0:
                 raise InputError(
                     f"bayes=True takes a weight for so many records, and these add up to {whole:.2g} of one: multiply "
@@ -163,19 +164,29 @@ class DampedLeastSquares:
             outcome = replace(outcome, error=outcome.error + 0.5 * float(np.sum(penalties * outcome.vector**2)))
         return outcome
 
-    def _warn_of_scale(self, binding: Binding, data: Records | Windows) -> None:
-        """Warn of targets that outputs are far from in the beginning: the way there leads over saturated units."""
-        first = next(iter(data.parts()), None)
-        y = np.zeros(1) if first is None else np.abs(binding.to_numpy(first.y).astype(np.float64))
-        most = float(y.max())
-        scale = most * float(np.sqrt(np.mean(np.square(y / most)))) if most else 0.0  # squares of large ones overflow
-        if scale > _FAR and len(self._network.structure.trained) > _LINEAR:
-            _log.warning(
-                "the targets are of the order of %.0e, and the outputs of a network begin near 1: Levenberg–Marquardt "
-                "may end early, with units that are saturated; subtract the mean of the targets and divide by their "
-                "standard deviation, as TabularPredictor does",
-                scale,
-            )
+    def _warn_of_scale(self, binding: Binding, data: Records | Windows, *, squares: bool) -> None:
+        """Warn of numbers that units saturate at, in the beginning or on the way there, and that no step leads from."""
+        structure, first = self._network.structure, next(iter(data.parts()), None)
+        if first is None or len(structure.trained) <= _LINEAR:
+            return
+        inputs = [k for k in range(first.x.shape[1]) if k not in structure.codes]
+        x, y = (np.asarray(binding.to_numpy(a), np.float64) for a in (first.x, first.y))
+        for what, scale in (("inputs", _scale_of(x[:, inputs])), ("targets", _scale_of(y) if squares else 0.0)):
+            if scale > _FAR:
+                _log.warning(
+                    "the %s are of the order of %.0e, and the units of a network begin near 1: Levenberg–Marquardt may "
+                    "end early, with units that are saturated; subtract the mean of each column and divide by its "
+                    "standard deviation, as TabularPredictor does",
+                    what,
+                    scale,
+                )
+
+
+def _scale_of(columns: npt.NDArray[np.float64]) -> float:
+    """Return the largest root mean square of a column; squares of large numbers would overflow."""
+    most = np.abs(columns).max(axis=0, initial=0.0)
+    shares = columns / np.where(most > 0, most, 1.0)
+    return float(np.max(most * np.sqrt(np.mean(np.square(shares), axis=0)), initial=0.0))
 
 
 def _largest_product(equations: NormalEquations, records: int) -> int:
