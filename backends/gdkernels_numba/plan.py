@@ -54,6 +54,7 @@ _COLUMNS_OF_PIECE = 512  # of the widest layer, where pieces are units and there
 _LONG = 200e6
 _WORK_OF_PIECE = 40e6
 _MOST_PIECES = 16
+_ROWS_TO_TRANSPOSE = 8  # from so many on, it saves more time than it takes to transpose a block
 _MOST = 1 << 20  # that a plan may ask for, of anything
 _ROW_BLOCK = 12  # a multiple of the rows of the usual micro-kernels
 GRAIN = 4  # rows of a thread, and of a tile, are a multiple of this: even shares count for more than full kernels
@@ -111,6 +112,9 @@ class StepChoices:
         float32 numbers in a vector.
     product_route
         What multiplies bfloat16; empty in other precisions.
+    transposed_back
+        Whether blocks of weights are transposed on the way back where pieces are units. Plans of old have them read by
+        rows, which sums in another order. Other plans have no such choice.
     sums_by_piece
         Whether the sums of tile-local gradients are computed from the whole batch, piece by piece: so one thread has
         the bits of several, and no gradients of pieces to add up. No choice of a plan, as it changes no bits.
@@ -125,12 +129,15 @@ class StepChoices:
     sums_depth: int
     vector_width: int
     product_route: str = ""
+    transposed_back: bool = False
     sums_by_piece: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return the choices by the names that plans and checkpoints have for them."""
         told = dict(vars(self))
         told["tile_local_gradients"] |= told.pop("sums_by_piece")
+        if not self.transposed_back:
+            del told["transposed_back"]  # plans of old have no such choice
         return {_STORED.get(name, name): value for name, value in told.items()}
 
 
@@ -150,7 +157,7 @@ def check(wished: Mapping[str, Any], format: Format) -> None:
     steps = {"product_depth": format.left_panel, "sums_depth": format.left_panel if format.bf16 else 1}
     known = ("threads", "pieces", "tile_rows", "product_depth", "sums_depth", "vector_width", "blas_threads")
     for name, value in wished.items():
-        if name in _STORED.values():
+        if name in (*_STORED.values(), "transposed_back"):
             sound = isinstance(value, bool)
         elif name == "product_route":
             sound = value == format.route or (format.bf16 and value in bf16_routes())
@@ -191,6 +198,8 @@ def choose(
         pieces = _power_of_two(max(pieces, footprint.widest_bytes // format.size // _COLUMNS_OF_PIECE))
     elif is_free and pieces > 1:
         pieces = _more_pieces(footprint, format, pieces, whole, tile_local=bool(tile_local))
+    transposes = column_parallel and not format.bf16 and footprint.batch >= _ROWS_TO_TRANSPOSE
+    back = bool(transposes) if "tile_rows" not in wished else bool(wished.get("transposed_back", False))
     threads = 1 if whole < least else min(cores, most)
     if tile_local or column_parallel or format.bf16:
         threads = min(threads, pieces)  # others would have nothing to do
@@ -218,6 +227,7 @@ def choose(
         sums_depth=int(wished.get("sums_depth", max(format.panel, depth // 2))),
         vector_width=format.lanes * format.size // 4,
         product_route=format.route,
+        transposed_back=back and bool(column_parallel),
         sums_by_piece=later,
     )
 

@@ -6,9 +6,10 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
-from engine_runs import BOTH, Data, bits, compiled, compiled_by_default, program
+from engine_runs import BOTH, Data, assert_agrees, bits, compiled, compiled_by_default, program
 from gdkernels_numba.cpu import threads
 from gdkernels_numba.cpu.affinity import TakenCores
 from gdkernels_numba.cpu.features import Caches
@@ -62,6 +63,13 @@ def test_bits_follow_from_the_pieces_and_not_from_the_threads(precision, plan, c
         loss, state = data.run(executable, 64, precision, epochs=2)
         found.add((loss, tuple(bits(state).items())))
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("transposed_back", [False, True])
+def test_weights_that_are_read_by_rows_as_in_plans_of_old(transposed_back):
+    data = Data(program(relu, tanh), WIDTHS, 100)
+    executable = compiled(data.program, threads=2, by_units=True, tile_rows=64, transposed_back=transposed_back)
+    assert_agrees(data, executable, 64)
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
@@ -220,6 +228,15 @@ class TestHowManyPieces:
         alone, both = (self.choose(self.SHORT, threads=threads) for threads in (1, 2))
         assert (alone.sums_by_piece, both.sums_by_piece) == (True, False)
         assert not self.choose(self.LONG, threads=1).sums_by_piece
+
+    def test_weights_are_transposed_but_for_a_few_rows_and_plans_of_old(self):
+        plan = self.choose(self.FEW).as_dict()
+        assert plan["by_units"]
+        assert plan["transposed_back"]
+        assert self.choose(self.FEW, **plan).transposed_back
+        del plan["transposed_back"]
+        assert "transposed_back" not in self.choose(self.FEW, **plan).as_dict()
+        assert not self.choose(replace(self.FEW, batch=7)).transposed_back
 
     @pytest.mark.parametrize("threads", [1, 2, 3])
     def test_a_plan_of_old_goes_on_with_its_sums(self, threads):

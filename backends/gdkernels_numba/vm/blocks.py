@@ -1,5 +1,6 @@
 """The work of a piece on its blocks of the parameters: gradients of the whole batch, updates, and other layouts."""
 
+from gdkernels_numba.ir.vector import PANEL_BYTES
 from gdkernels_numba.vm.context import (
     address,
     operand,
@@ -76,6 +77,20 @@ def run_gradient(context: int, i: int, down: int, across: int, rows: int, count:
         k += here
 
 
+def multiply_back(context: int, i: int, across: int, rows: int, columns: int, batch: int) -> None:
+    """Multiply all rows of the batch by a block of weights from the other side."""
+    at = MULTIPLY_BACK.at
+    kernel, transpose, to = word(i, at.kernel), word(i, at.transpose), word(i, at.transposed)
+    d, d_pitch = address(i, at.d, 0, across), word(i, at.d_pitch)
+    w, w_pitch = address(i, at.w, 0, across), word(i, at.w_pitch)
+    c, c_pitch = word(i, at.c), word(i, at.c_pitch)
+    if transpose:
+        call(transpose, (rows, columns, w, w_pitch, to, PANEL_BYTES))
+        call(kernel, (batch, columns, vectors(context, rows), d, d_pitch, 0, to, PANEL_BYTES, c, c_pitch, across, 0))
+    else:
+        call(kernel, (batch, columns, rows, d, d_pitch, w, w_pitch, c, c_pitch, across))
+
+
 def run_column_sums(context: int, i: int, across: int, count: int, batch: int) -> None:
     """Compute a block of the gradient of a bias from the whole batch."""
     at, row = SUM_COLUMNS.at, 0
@@ -99,11 +114,7 @@ def run_on_block(context: int, i: int, down: int, across: int, rows: int, column
         operands = set_operands(context, i + WORD * LOOP_OVER_BLOCK.size, word(i, loop.operands), down, across)
         call(word(i, loop.kernel), (rows, columns, word(i, loop.pitch), operands, 1))
     elif opcode == MULTIPLY_BACK.opcode:
-        back = MULTIPLY_BACK.at
-        d, d_pitch = address(i, back.d, 0, across), word(i, back.d_pitch)
-        w, w_pitch = address(i, back.w, 0, across), word(i, back.w_pitch)
-        c, c_pitch = word(i, back.c), word(i, back.c_pitch)
-        call(word(i, back.kernel), (batch, columns, rows, d, d_pitch, w, w_pitch, c, c_pitch, across))
+        multiply_back(context, i, across, rows, columns, batch)
     elif opcode == SUM_COLUMNS.opcode:
         run_column_sums(context, i, across, count, batch)
     elif opcode == TRANSPOSE_BLOCK.opcode:
