@@ -47,14 +47,15 @@ TABLES: dict[str, tuple[str, str, tuple[str, ...], int | None]] = {
     "baseball": ("plyr/baseball", "hr", ("id", "team"), 12_000),
     "VerbAgg": ("lme4/VerbAgg", "resp", ("id", "item"), None),
 }
-# By name: the most inputs for the values of a column, whether there are means beside, and how wide its vectors are.
+# By name: the most inputs for the values of a column, whether there are means beside, and how wide vectors are: without
+# means, these alone stand for the columns of names.
 VARIANTS: dict[str, tuple[int, bool, int]] = {
     "100 inputs": (100, False, 0),
     "means, 100 inputs": (100, True, 0),
     "means, 1,000 inputs": (1000, True, 0),
     "inputs of all": (10**6, False, 0),
-    "vectors of 8": (0, False, 8),
-    "vectors of 32": (0, False, 32),
+    "vectors of 8": (100, False, 8),
+    "vectors of 32": (100, False, 32),
     "means, 100 inputs and vectors of 8": (100, True, 8),
 }
 _KEPT = "means, 1,000 inputs"  # the default
@@ -112,7 +113,7 @@ def _score(name: str, table: Table, seed: int, variant: str, *, classes: bool) -
     most, means, width = VARIANTS[variant]
     order = np.random.default_rng(seed).permutation(len(table))
     test, learn = np.sort(order[: len(table) // 5]), np.sort(order[len(table) // 5 :])
-    choices = Choices(categorical=names) if most else Choices(ignore=names)
+    choices = Choices(ignore=names) if width and not means else Choices(categorical=names)
     with ExitStack() as stack:
         for limit, most_of in (("MOST_LEVELS", 100 if means else most), ("MOST_WITH_MEANS", most)):
             stack.enter_context(mock.patch(f"gdkernels.tables.categories.{limit}", most_of))
