@@ -62,7 +62,7 @@ def in_turns():
             yield pytest.param(name, dtype, marks=[pytest.mark.slow] if (k + turn) % 2 else [])
 
 
-@pytest.mark.parametrize(("name", "dtype"), in_turns())
+@pytest.mark.parametrize(("name", "dtype"), list(in_turns()))
 def test_the_kernels_on_the_host(host, name, dtype, monkeypatch):
     """Every activation is in one of them; tiles that are full and one that is not."""
     monkeypatch.setattr(row_products, "_MOST_ROWS", 16)
