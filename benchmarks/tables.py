@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.grid_results import GridResult, GridRow
 from benchmarks.least_squares.summary import table_of_paths
+from benchmarks.many_names import table_of_names
 from benchmarks.table_scores.document import table_of_scores
 from gdkernels.bench.comparing.ratios import summarised
 from gdkernels.bench.participants.participant import labels
@@ -53,6 +54,9 @@ def written(paths: list[Path]) -> str:
     if "scores" in contents[0]:
         (content,) = contents
         return table_of_scores(content)
+    if "of_names" in contents[0]:
+        (content,) = contents
+        return table_of_names(content)
     if "paths" in contents[0]:
         (content,) = contents
         return table_of_paths(content)

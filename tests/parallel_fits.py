@@ -20,7 +20,9 @@ WIDTHS = ((5, 12, 1), (300, 400, 5))
 def limits():
     """Have the wide ones count as large, whose products run on several threads, here as in each process."""
     gdkernels_numpy.threads.SMALL = 10_000_000
-    binding.plan_choices = lambda backend, *_: {"threads": THREADS} if backend.name == "numba" else {}
+    binding.plan_choices = lambda backend, *_: (
+        {"threads": THREADS, "pieces": THREADS} if backend.name == "numba" else {}
+    )
 
 
 def fitted(backend, k):

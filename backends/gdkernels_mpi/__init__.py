@@ -26,6 +26,7 @@ __all__ = ["MPIGroup"]
 _SPIN = 50e-6  # seconds of asking without a pause
 _YIELD = 2e-3  # and of leaving the core to others in between; then the rank sleeps
 _SLEEP = 50e-6
+_LONG, _SOUND_SLEEP = 1.0, 1e-3  # beyond so many seconds: those 50 µs take 8 % of a core
 _SLOWEST = 2e8  # bytes a second of a message on its way
 _ASK = 0.25  # seconds between two looks whether the rank that others wait for has ended
 _LAST = 2.0  # seconds in which what it sent before may still arrive
@@ -116,7 +117,7 @@ class MPIGroup(Group):
         while not request.Test():
             waited = time.perf_counter() - began
             if waited > patience:  # nobody sends yet; a message on its way goes on only while it is asked for
-                time.sleep(_SLEEP)
+                time.sleep(_SLEEP if waited < patience + _LONG else _SOUND_SLEEP)
                 if waited - looked > _ASK:
                     looked = waited
                     self._end_without(request)

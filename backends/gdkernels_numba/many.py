@@ -75,6 +75,7 @@ class _Waiting:
 
     def end(self) -> Totals:
         """Tell the job how long it took, and return what it returns."""
+        self.prepared.bound.kernels.order_memory()  # what was written before it was done
         seconds = 1e-9 * int(self.row[JOB.nanoseconds])
         self.job.seconds = seconds or time.perf_counter() - self.published
         return self.prepared.ended(self.results)
@@ -151,6 +152,7 @@ class _Queue:
         self._begun.append(waiting)
         self._words[QUEUE.slots // WORD + self._published % SLOTS] = address_of(words)
         self._published += 1
+        bound.kernels.order_memory()  # who sees the number sees the job
         self._words[QUEUE.published // WORD] = self._published
         if self._others is None:
             self._start(bound)

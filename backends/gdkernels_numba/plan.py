@@ -37,12 +37,24 @@ _PRIVATE_BF16 = 1.5
 # even shares would take, and beyond this many operations in the meantime, threads share the units instead.
 _UNEVEN = 0.2
 _UNEVEN_FLOPS = 10e6
-# Where every piece sums gradients of its own and a step is more than `_LONG`, some 2 ms of a thread, pieces are about
-# so much work, and at most so many: a thread whose core is taken then holds up little. The additional sums of gradients
-# take less than a hundredth of such steps.
+# Choices that change bits are made as for so many threads, whatever a machine has: then bits follow from sizes and
+# caches alone, and a single thread adds up what two would have added up.
+_TOGETHER = 2
+# More pieces serve more threads, and a thread whose core is taken holds up less. The least rows of a piece, of up to
+# `_FEW_PIECES` and of more. Where every piece sums gradients of its own, those are added up, which takes 1 to 2 % of a
+# step with these rows. In bfloat16 every piece has memory of its own for what it rounds. No more than two pieces have
+# less work than that of the last number.
+_FEW_PIECES = 4
+_ROWS_OF_PIECE = 32, 64
+_ROWS_OF_SUMS = 64, 256
+_ROWS_OF_PIECE_BF16 = 128, 256
+_LEAST_WORK_OF_PIECE = 4e6
+_COLUMNS_OF_PIECE = 512  # of the widest layer, where pieces are units and there are more than two
+# A step of more than `_LONG`, some 2 ms of a thread, has a piece for so much work at least.
 _LONG = 200e6
 _WORK_OF_PIECE = 40e6
 _MOST_PIECES = 16
+_ROWS_TO_TRANSPOSE = 8  # from so many on, it saves more time than it takes to transpose a block
 _MOST = 1 << 20  # that a plan may ask for, of anything
 _ROW_BLOCK = 12  # a multiple of the rows of the usual micro-kernels
 GRAIN = 4  # rows of a thread, and of a tile, are a multiple of this: even shares count for more than full kernels
@@ -100,6 +112,12 @@ class StepChoices:
         float32 numbers in a vector.
     product_route
         What multiplies bfloat16; empty in other precisions.
+    transposed_back
+        Whether blocks of weights are transposed on the way back where pieces are units. Plans of old have them read by
+        rows, which sums in another order. Other plans have no such choice.
+    sums_by_piece
+        Whether the sums of tile-local gradients are computed from the whole batch, piece by piece: so one thread has
+        the bits of several, and no gradients of pieces to add up. No choice of a plan, as it changes no bits.
     """
 
     threads: int
@@ -111,10 +129,16 @@ class StepChoices:
     sums_depth: int
     vector_width: int
     product_route: str = ""
+    transposed_back: bool = False
+    sums_by_piece: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return the choices by the names that plans and checkpoints have for them."""
-        return {_STORED.get(name, name): value for name, value in vars(self).items()}
+        told = dict(vars(self))
+        told["tile_local_gradients"] |= told.pop("sums_by_piece")
+        if not self.transposed_back:
+            del told["transposed_back"]  # plans of old have no such choice
+        return {_STORED.get(name, name): value for name, value in told.items()}
 
 
 # The names of choices in plans and checkpoints, which are a format, where they are not those of the fields.
@@ -133,7 +157,7 @@ def check(wished: Mapping[str, Any], format: Format) -> None:
     steps = {"product_depth": format.left_panel, "sums_depth": format.left_panel if format.bf16 else 1}
     known = ("threads", "pieces", "tile_rows", "product_depth", "sums_depth", "vector_width", "blas_threads")
     for name, value in wished.items():
-        if name in _STORED.values():
+        if name in (*_STORED.values(), "transposed_back"):
             sound = isinstance(value, bool)
         elif name == "product_route":
             sound = value == format.route or (format.bf16 and value in bf16_routes())
@@ -150,59 +174,86 @@ def check(wished: Mapping[str, Any], format: Format) -> None:
 def choose(
     footprint: StepFootprint, format: Format, caches: Caches, cores: int, wished: Mapping[str, Any]
 ) -> StepChoices:
-    """Return the choices for a step, and keep those in `wished`."""
-    threads = wished.get("threads")
-    together = wished.get("pieces", cores if threads is None else threads)
-    private = _private_gradients_pay(footprint, format, caches, int(together))
+    """Return the choices for a step, and keep those in `wished`. Of them all, only `threads` depends on `cores`."""
+    of_old = "tile_rows" in wished and "pieces" not in wished  # such plans have as many pieces as threads
+    together = int(wished.get("pieces", wished.get("threads", 1) if of_old else _TOGETHER))
+    private = _private_gradients_pay(footprint, format, caches, together)
     updates = _PER_BYTE * (footprint.weight_bytes + footprint.moved_bytes)
     whole = footprint.flops + updates + _PER_ROW_BYTE * footprint.batch * footprint.row_bytes
-    if threads is None:
-        least = _BREAK_EVEN_ALONE if footprint.alone else _BREAK_EVEN_PRIVATE if private else _BREAK_EVEN
-        threads = 1 if whole < least else cores
-        if updates < _BREAK_EVEN:
-            threads = min(threads, footprint.batch)
-    threads = max(1, int(threads))
-    pieces = int(wished.get("pieces", threads))
-    share = -(-footprint.batch // pieces)
+    least = _BREAK_EVEN_ALONE if footprint.alone else _BREAK_EVEN_PRIVATE if private else _BREAK_EVEN
+    most = max(1, footprint.batch) if updates < _BREAK_EVEN else _MOST
+    is_free = not of_old and "pieces" not in wished
+    pieces = together if not is_free else 1 if whole < least else min(together, most)
 
     tile_local = wished.get(_TILE_LOCAL_GRADIENTS)
     if tile_local is None:
         overflows = footprint.batch * footprint.row_bytes > pieces * caches.second
         pays = overflows or (private and pieces > 1)
         tile_local = pays and 2 * footprint.weight_bytes <= caches.second and not wished.get(_COLUMN_PARALLEL)
-    if tile_local and threads > 1 and not format.bf16 and "pieces" not in wished and "tile_rows" not in wished:
-        pieces = threads if whole <= _LONG else max(threads, min(_MOST_PIECES, int(whole / _WORK_OF_PIECE)))
-        share = -(-footprint.batch // pieces)
     column_parallel = wished.get(_COLUMN_PARALLEL)
     if column_parallel is None:
         pays = _is_uneven(footprint, pieces) if format.bf16 else _has_few_rows(footprint, caches, pieces)
         column_parallel = pays and footprint.batch * footprint.widest_bytes <= caches.second and not tile_local
+    if is_free and pieces > 1 and column_parallel:
+        pieces = _power_of_two(max(pieces, footprint.widest_bytes // format.size // _COLUMNS_OF_PIECE))
+    elif is_free and pieces > 1:
+        pieces = _more_pieces(footprint, format, pieces, whole, tile_local=bool(tile_local))
+    transposes = column_parallel and not format.bf16 and footprint.batch >= _ROWS_TO_TRANSPOSE
+    back = bool(transposes) if "tile_rows" not in wished else bool(wished.get("transposed_back", False))
+    threads = 1 if whole < least else min(cores, most)
+    if tile_local or column_parallel or format.bf16:
+        threads = min(threads, pieces)  # others would have nothing to do
+    threads = max(1, int(wished.get("threads", threads)))
+
+    share = footprint.batch if pieces == 1 else padded(-(-footprint.batch // pieces), GRAIN)
     tile_rows = wished.get("tile_rows")
     if tile_rows is None:
-        # Weights that leave the second-level cache are read again for every tile, so tiles are higher then; but the
-        # values of a tile should stay in it. Products on tiles of AMX are so fast that reading takes longer.
-        higher = 32 if format.amx else 12
-        rows = _ROW_BLOCK * (8 if footprint.weight_bytes <= caches.second // 2 else higher)
-        if tile_local:
-            rows = max(4 * _ROW_BLOCK, min(8 * _ROW_BLOCK, caches.second // 2 // max(1, footprint.row_bytes)))
-        tile_rows = padded(-(-share // -(-share // rows)), GRAIN)  # tiles of equal height
+        tile_rows = _rows_of_tile(footprint, format, caches, share, tile_local=bool(tile_local))
     tile_rows = footprint.batch if column_parallel else max(1, min(int(tile_rows), share))
     if format.bf16:  # whole squares are rounded
         tile_rows = padded(tile_rows, GRANULE)
     # A chunk of a panel takes two thirds of the first-level cache.
     rows_in_cache = max(1, caches.first * 2 // 3 // (format.panel * format.size))
     depth = max(format.panel, rows_in_cache // format.panel * format.panel)
+    in_one_tile = tile_local and pieces > 1 and tile_rows == share and not format.bf16
+    later = in_one_tile and threads == 1 and footprint.batch * footprint.row_bytes <= caches.second
     return StepChoices(
         threads=threads,
         pieces=pieces,
         tile_rows=tile_rows,
-        tile_local_gradients=bool(tile_local),
+        tile_local_gradients=bool(tile_local) and not later,
         column_parallel=bool(column_parallel),
         product_depth=int(wished.get("product_depth", depth)),
         sums_depth=int(wished.get("sums_depth", max(format.panel, depth // 2))),
         vector_width=format.lanes * format.size // 4,
         product_route=format.route,
+        transposed_back=back and bool(column_parallel),
+        sums_by_piece=later,
     )
+
+
+def _rows_of_tile(footprint: StepFootprint, format: Format, caches: Caches, share: int, *, tile_local: bool) -> int:
+    """Return how high the tiles of a piece are: all are of equal height."""
+    # Weights that leave the second-level cache are read again for every tile, so tiles are higher then; but the values
+    # of a tile should stay in it. Products on tiles of AMX are so fast that reading takes longer.
+    higher = 32 if format.amx else 12
+    rows = _ROW_BLOCK * (8 if footprint.weight_bytes <= caches.second // 2 else higher)
+    if tile_local:
+        rows = max(4 * _ROW_BLOCK, min(8 * _ROW_BLOCK, caches.second // 2 // max(1, footprint.row_bytes)))
+    return padded(-(-share // -(-share // rows)), GRAIN)
+
+
+def _more_pieces(footprint: StepFootprint, format: Format, pieces: int, whole: float, *, tile_local: bool) -> int:
+    """Return into how many pieces to cut a step that is worth `pieces`: a power of two, which threads share evenly."""
+    few, many = _ROWS_OF_PIECE_BF16 if format.bf16 else _ROWS_OF_SUMS if tile_local else _ROWS_OF_PIECE
+    most = max(min(_FEW_PIECES, footprint.batch // few), footprint.batch // many)
+    if tile_local and whole > _LONG and not format.bf16:
+        most = max(most, int(whole / _WORK_OF_PIECE))
+    return _power_of_two(max(pieces, min(most, int(whole / _LEAST_WORK_OF_PIECE))))
+
+
+def _power_of_two(pieces: int) -> int:
+    return 1 << min(_MOST_PIECES, pieces).bit_length() - 1
 
 
 def _private_gradients_pay(footprint: StepFootprint, format: Format, caches: Caches, threads: int) -> bool:

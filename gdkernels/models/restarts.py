@@ -44,7 +44,8 @@ def best_of_starts(
     Returns
     -------
     tuple
-        The trainer and the history of the start with the lowest final loss; the history describes all the starts.
+        The trainer and the history of the best start; the history describes all the starts. The best has the lowest
+        final loss, or the greatest evidence where a solver knows that and no validation rows decide.
     """
     many = mlp.network.parameter_count * starts > _MOST_NUMBERS
     if many or _is_watched(run) or _has_others(settings) or _comes_in_parts(X, Y, run["validation"]):
@@ -145,7 +146,7 @@ def _one_by_one(
         with sharing(executables):
             history = trainer.fit(X, Y, **run | (folder or {}))
         histories.append(history)
-        reached = _final_loss(history)
+        reached = _worth(history)
         if best[1] is None or reached < best[0]:
             best = (reached, (trainer, history, network.copied_parameters()))
     trainer, history, parameters = best[1]
@@ -157,7 +158,15 @@ def _one_by_one(
 def _compared(histories: Sequence[History]) -> tuple[tuple[Start, ...], int]:
     """Return what the starts have reached, and the number of the best, the first of equals."""
     tried = tuple(Start(k, _final_loss(h), len(h.epochs), h.stopped) for k, h in enumerate(histories))
-    return tried, min(tried, key=lambda start: start.loss).number
+    return tried, min(range(len(histories)), key=lambda k: _worth(histories[k]))
+
+
+def _worth(history: History) -> float:
+    """Return what is lower for a better start: with the evidence, a lower error may only be a weaker penalty."""
+    last = history.epochs[-1] if history.epochs else None
+    if last is None or last.log_evidence is None or last.validation_loss is not None:
+        return _final_loss(history)
+    return -last.log_evidence
 
 
 def _final_loss(history: History) -> float:

@@ -28,9 +28,10 @@ class Epoch:
         The learning rate of the last step; of a solver, the length of its step along the direction it chose.
     gradient_norm
         The mean over the steps of the norm of the gradient, if you asked for it.
-    damping, effective_parameters, penalty
+    damping, effective_parameters, penalty, log_evidence
         With a solver that has them: λ after the step; and of Levenberg–Marquardt with ``bayes=True`` how many
-        parameters the data determine, and the penalty that was chosen, as `l2` would be given.
+        parameters the data determine, the penalty that was chosen, as `l2` would be given, and the logarithm of the
+        evidence at the point before the step.
     metrics
         The metrics on the validation data, or on the training data if there is none.
     seconds, samples_per_second
@@ -48,6 +49,7 @@ class Epoch:
     damping: float | None = None
     effective_parameters: float | None = None
     penalty: float | None = None
+    log_evidence: float | None = None
 
     @property
     def watched(self) -> float:

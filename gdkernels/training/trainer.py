@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import cache, partial
@@ -355,12 +356,10 @@ class Trainer:
 def _warn_if_launched() -> None:
     started = launched()
     if started is not None and not started.rank:
-        _log.warning(
-            "%s=%d says that %d processes were started, and each trains a network of its own: group='mpi' has them "
-            "train one, and group='none' says that this is meant",
-            started.variable,
-            started.size,
-            started.size,
+        warnings.warn(  # a record of a log is seen by those alone who have asked for it
+            f"{started.variable}={started.size} says that {started.size} processes were started, and each trains a "
+            "network of its own: group='mpi' has them train one, and group='none' says that this is meant",
+            stacklevel=4,
         )
 
 

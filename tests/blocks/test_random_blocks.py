@@ -24,6 +24,7 @@ ONE = {
     "bell": lambda a, xp: xp.exp(-a * a),
     "root": lambda a, xp: xp.sqrt(a * a + 0.5),
     "centred": lambda a, xp: a - xp.mean(a, axis=-1, keepdims=True),
+    "of one variance": lambda a, xp: a / (0.5 + xp.std(a, axis=-1, correction=1, keepdims=True)),
     "softmax": lambda a, xp: xp.exp(xp.tanh(a)) / xp.sum(xp.exp(xp.tanh(a)), axis=-1, keepdims=True),
     "scaled": lambda a, xp: 0.5 * a,
     "turned": lambda a, xp: xp.concat([a[:, 2:], a[:, :2]], axis=1),

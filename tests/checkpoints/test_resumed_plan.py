@@ -63,7 +63,9 @@ def test_a_plan_is_repeated_with_its_choices(tmp_path, monkeypatch, caplog):
     pytest.importorskip("llvmlite")
 
     def calibrated(threads):
-        monkeypatch.setattr("gdkernels.dispatch.binding.plan_choices", lambda *_: {"threads": threads})
+        monkeypatch.setattr(
+            "gdkernels.dispatch.binding.plan_choices", lambda *_: {"threads": threads, "pieces": threads}
+        )
 
     monkeypatch.setattr("gdkernels_numba.cpu.features.cores", lambda: 3)
     calibrated(3)

@@ -504,7 +504,7 @@ OPTIONS = {
     "backends": "--backend --batch --debug --device --epochs --explain --json --precision --records --sizes",
     "calibrate": "--debug --force --json --precision --seconds",
     "bench": """
-        --backends --batch --data --debug --devices --force --json --out --peers --precisions --repeats
+        --backends --batch --data --debug --devices --force --group --json --out --peers --precisions --repeats
         --report --run --seeds --sizes --target --threads --time-limit --to-accuracy --to-loss --width
     """,
     "compare": "--debug --json",

@@ -252,11 +252,11 @@ def test_a_plan_names_what_ran_and_repeats_it(host, caplog):
 
 # ---- what is wrong somewhere
 
-OF_MODEL = "address + blockIdx.z * static_cast<unsigned long long>(apart)"
+MOVED = "of_model(memory, apart) + m.offset"
 WRONG = {
     "products add the bias of the first model": ("bias", list(BATCHED[:1])),
     "slopes are those of the first model": ("auxiliary", list(BATCHED[:1])),
-    "kernels work on the first model": (OF_MODEL, list(BATCHED)),
+    "parameters come to the first model": (MOVED, list(BATCHED)),
 }
 
 
@@ -271,14 +271,15 @@ def test_what_mixes_models_up_is_not_believed(host, monkeypatch, name):
         return product(*given[:-1], (0 if what == "auxiliary" else aux, 0 if what == "bias" else bias))
 
     monkeypatch.setattr(standin, "_product", mixed)
-    monkeypatch.setattr(session, "models_text", lambda lists: text(lists).replace(what, "address"))
+    if what == MOVED:
+        monkeypatch.setattr(session, "models_text", lambda lists: text(lists).replace(what, "memory + m.offset"))
     models = Models("relu-mse", epilogues=None)
     jobs = [models.job(k) for k in range(2)]
     models.run(jobs)
     assert list(jobs[0].executable.passed_over) == passed
     if passed == list(BATCHED):
         assert "one model after the other, as the plan asks for it, and there" in jobs[0].executable.remark
-        assert "are no batches (the loss is off by" in jobs[0].executable.remark
+        assert "are no batches (what is added to" in jobs[0].executable.remark
     else:
         assert jobs[0].executable.plan.choices["epilogues"] == ()
     alone = models.job(1)

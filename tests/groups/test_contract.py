@@ -15,6 +15,7 @@ from gdkernels.groups.tree import merged, rows_of_shard, shards_of_rank
 from gdkernels.randomness import epoch_order
 from gdkernels.system.threads import ThreadBound
 from gdkernels.testing.groups import CHECKS
+from gdkernels.training import trainer
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -162,6 +163,16 @@ def test_launchers_are_told_apart(environment, found):
     assert launched(environment) is None
     assert environment.keys() >= {"HOME", "OMPI_ALLOW_RUN_AS_ROOT"}
     assert "PMIX_RANK" not in environment
+
+
+def test_a_script_that_a_launcher_has_started_is_told_that_it_trains_alone(monkeypatch):
+    trainer._warn_if_launched.cache_clear()
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setenv("PMI_RANK", "0")
+    gd.Trainer(gd.MLP([1, 1], seed=0), group="none")
+    with pytest.warns(UserWarning, match="PMI_SIZE=2 says that 2 processes were started"):
+        gd.Trainer(gd.MLP([1, 1], seed=0))
+    trainer._warn_if_launched.cache_clear()
 
 
 def test_a_group_is_named_found_or_given(monkeypatch):

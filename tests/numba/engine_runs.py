@@ -28,6 +28,13 @@ def program(*functions, **options):
 
 
 def compiled(run_program, precision="float32", **choices):
+    """Return the executable by these choices of a plan; with as many pieces as threads, if only those are told."""
+    if "threads" in choices:
+        choices = {"pieces": choices["threads"], **choices}
+    return compiled_by_default(run_program, precision, **choices)
+
+
+def compiled_by_default(run_program, precision="float32", **choices):
     executable = NumbaBackend().compile(run_program, Plan("numba", "cpu", precision, choices))
     assert executable is not None, "it falls back to the definition"
     assert executable.origin == "compiled"

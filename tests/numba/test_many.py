@@ -1,9 +1,17 @@
 """Jobs in one pass: what is abandoned, what fails, what cannot be shared; bits are the conformance suite's subject."""
 
 import itertools
+from dataclasses import replace
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
+from gdkernels_numba.ir.translate import translate
+from gdkernels_numba.many import _Queue
+from gdkernels_numba.vm.fields import WORD
+from gdkernels_numba.vm.job_fields import ORDERER, QUEUE
+from gdkernels_numba.vm.jobs import order_memory
+from llvmlite import ir
 
 from gdkernels.backend import Job, Plan, State
 from gdkernels.backend.definition_executable import bind
@@ -94,3 +102,33 @@ def test_jobs_are_made_while_others_run_and_not_all_at_once():
     next(running)
     assert next(asked) < 20
     assert len(list(running)) == 59
+
+
+def test_the_queue_is_published_in_order_on_processors_that_keep_none():
+    """The host writes a job plainly, then its number: on Arm, only a barrier between the two lets both be seen so."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    module = ir.Module("orderer")
+    translate(module, {ORDERER: order_memory})
+    parsed = llvm.parse_assembly(str(module))
+    parsed.triple = "aarch64-unknown-linux-gnu"
+    arm = llvm.Target.from_triple(parsed.triple).create_target_machine(cpu="generic", opt=2)
+    assert "dmb\tish" in arm.emit_assembly(parsed)
+
+
+def test_a_job_is_there_before_its_number(monkeypatch):
+    of = executable()
+    one = job(of)
+    prepared, queue, seen = of[1].prepared(one), _Queue(1), []
+
+    def look():
+        words = queue._words
+        seen.append((int(words[QUEUE.published // WORD]), bool(words[QUEUE.slots // WORD])))
+
+    monkeypatch.setattr(prepared.bound, "kernels", replace(prepared.bound.kernels, order_memory=look))
+    queue.add(one, prepared)
+    assert seen == [(0, True)]
+    queue.work()
+    assert len(list(queue.finished())) == 1
+    assert len(seen) == 2, "and a barrier before the results are read"
+    queue.end(None)

@@ -6,9 +6,10 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
-from engine_runs import BOTH, Data, bits, compiled, program
+from engine_runs import BOTH, Data, assert_agrees, bits, compiled, compiled_by_default, program
 from gdkernels_numba.cpu import threads
 from gdkernels_numba.cpu.affinity import TakenCores
 from gdkernels_numba.cpu.features import Caches
@@ -18,6 +19,7 @@ from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.shared_words import TURN_WORDS
 
 from gdkernels.definition import activations
+from gdkernels.definition.optimizers import Adam
 
 relu, tanh = activations.relu, activations.tanh
 WIDTHS = (70, 130, 90, 3)
@@ -25,6 +27,18 @@ PLANS = {
     "two phases": {"depth_first": False, "by_units": False, "tile_rows": 16},
     "depth first": {"depth_first": True, "by_units": False, "tile_rows": 12},
     "by units": {"depth_first": False, "by_units": True},
+}
+
+
+# Networks and batches whose default plans differ, with the last batch smaller than the others.
+DEFAULTS = {
+    "one piece": ((8, 32, 32, 1), 32, {}),
+    "two pieces of a tile": ((32, 64, 64, 1), 64, {}),
+    "pieces of odd height": ((70, 130, 90, 3), 150, {"optimizer": Adam()}),
+    "four pieces": ((32, 64, 64, 1), 512, {"clip_norm": 0.1, "gradient_norm": True}),
+    "pieces of several tiles": ((8, 32, 32, 1), 4096, {}),
+    "sums of the whole batch": ((300, 300, 150), 130, {"clip_norm": 0.1, "gradient_norm": True}),
+    "by units": ((300, 300, 150), 20, {"clip_norm": 0.1, "gradient_norm": True}),
 }
 
 
@@ -51,6 +65,13 @@ def test_bits_follow_from_the_pieces_and_not_from_the_threads(precision, plan, c
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("transposed_back", [False, True])
+def test_weights_that_are_read_by_rows_as_in_plans_of_old(transposed_back):
+    data = Data(program(relu, tanh), WIDTHS, 100)
+    executable = compiled(data.program, threads=2, by_units=True, tile_rows=64, transposed_back=transposed_back)
+    assert_agrees(data, executable, 64)
+
+
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 def test_threads_that_come_in_any_order_late_or_not_at_all(plan, monkeypatch):
     data = Data(program(relu, tanh), WIDTHS, 150)
@@ -59,17 +80,36 @@ def test_threads_that_come_in_any_order_late_or_not_at_all(plan, monkeypatch):
     bound, draw = bound_of(executable), random.Random(0)
     jobs = list(bound._jobs)
 
-    def late(job):
-        def begin():
-            time.sleep(draw.uniform(0, 1e-3))
-            job()
-
-        return begin
-
     for _ in range(30):
         shuffled = draw.sample(jobs, draw.randint(2, len(jobs)))
-        monkeypatch.setattr(bound, "_jobs", [late(job) for job in shuffled])
+        monkeypatch.setattr(bound, "_jobs", [late(job, draw) for job in shuffled])
         assert bits(data.run(executable, 64)[1]) == wanted
+
+
+@pytest.mark.parametrize(("widths", "batch", "told"), DEFAULTS.values(), ids=DEFAULTS)
+@pytest.mark.parametrize("precision", BOTH)
+def test_bits_by_default_are_those_of_any_number_of_threads(precision, widths, batch, told, monkeypatch):
+    data = Data(program(*[relu] * (len(widths) - 2), **told), widths, batch + batch // 2)
+    draw, found, plans = random.Random(1), set(), []
+    for count in (1, 2, 3, 5):
+        executable = compiled_by_default(data.program, precision, threads=count)
+        data.run(executable, batch, precision)
+        bound = bound_of(executable)
+        for _ in range(3 if count > 1 else 1):
+            monkeypatch.setattr(bound, "_jobs", [late(job, draw) for job in draw.sample(bound._jobs, count)])
+            loss, state = data.run(executable, batch, precision)
+            found.add((loss, tuple(bits(state).items())))
+        plans.append({name: value for name, value in executable.plan.choices.items() if name != "threads"})
+    assert len(found) == 1
+    assert all(plan == plans[0] for plan in plans)
+
+
+def late(job, draw):
+    def begin():
+        time.sleep(draw.uniform(0, 1e-3))
+        job()
+
+    return begin
 
 
 ONE_CORE = """
@@ -161,24 +201,45 @@ def test_a_run_does_not_wait_for_a_thread_that_sleeps(monkeypatch):
 
 
 class TestHowManyPieces:
-    """Pieces follow the threads, but for long steps whose pieces have gradients of their own."""
+    """Pieces follow from sizes and caches, and threads from the cores; a plan of old keeps its pieces."""
 
     LONG = StepFootprint(batch=16384, flops=1.6e9, row_bytes=2600, widest_bytes=256, weight_bytes=130_000)
+    SHORT = StepFootprint(batch=128, flops=2e7, row_bytes=2600, widest_bytes=512, weight_bytes=200_000)
+    WIDE = StepFootprint(batch=1024, flops=2e10, row_bytes=26_000, widest_bytes=4096, weight_bytes=25_000_000)
+    TINY = StepFootprint(batch=32, flops=3e5, row_bytes=520, widest_bytes=128, weight_bytes=11_000)
+    FEW = StepFootprint(batch=16, flops=2e7, row_bytes=5200, widest_bytes=1024, weight_bytes=1_600_000)
 
     @staticmethod
-    def choose(work, **wished):
-        return choose(work, Format("float32", 16), Caches(second=1 << 20), 2, wished)
+    def choose(work, cores=2, precision="float32", **wished):
+        return choose(work, Format(precision, 16), Caches(second=1 << 20), cores, wished)
 
-    def test_as_many_as_threads(self):
-        short = StepFootprint(batch=128, flops=2e7, row_bytes=2600, widest_bytes=512, weight_bytes=200_000)
-        assert [self.choose(short, threads=k).pieces for k in (1, 2, 3)] == [1, 2, 3]
+    @pytest.mark.parametrize(("work", "pieces"), [(TINY, 1), (SHORT, 2), (FEW, 2), (LONG, 16), (WIDE, 16)])
+    def test_as_many_on_every_machine(self, work, pieces):
+        plans = [self.choose(work, cores).as_dict() for cores in (1, 2, 3, 8, 64)]
+        plans += [self.choose(work, threads=threads).as_dict() for threads in (1, 2, 5)]
+        assert [plan["pieces"] for plan in plans] == [pieces] * 8
+        assert len({tuple(sorted(plan.items() - {("threads", plan["threads"])})) for plan in plans}) == 1
 
-    def test_long_steps_have_more_whatever_the_threads(self):
-        assert [self.choose(self.LONG, threads=k).pieces for k in (2, 3, 5)] == [16, 16, 16]
+    def test_threads_without_a_piece_are_not_started(self):
+        assert [self.choose(self.SHORT, cores).threads for cores in (1, 2, 8)] == [1, 2, 2]
+        assert self.choose(self.LONG, 64).threads == 16
 
-    def test_one_thread_goes_on_with_one_sum(self):
-        assert self.choose(self.LONG, threads=1).pieces == 1
+    def test_one_thread_sums_by_piece_where_that_is_less_work(self):
+        alone, both = (self.choose(self.SHORT, threads=threads) for threads in (1, 2))
+        assert (alone.sums_by_piece, both.sums_by_piece) == (True, False)
+        assert not self.choose(self.LONG, threads=1).sums_by_piece
 
-    def test_a_plan_of_old_goes_on_with_its_sums(self):
-        old = {"threads": 2, "tile_rows": 96, "depth_first": True, "by_units": False}
-        assert self.choose(self.LONG, **old).pieces == 2
+    def test_weights_are_transposed_but_for_a_few_rows_and_plans_of_old(self):
+        plan = self.choose(self.FEW).as_dict()
+        assert plan["by_units"]
+        assert plan["transposed_back"]
+        assert self.choose(self.FEW, **plan).transposed_back
+        del plan["transposed_back"]
+        assert "transposed_back" not in self.choose(self.FEW, **plan).as_dict()
+        assert not self.choose(replace(self.FEW, batch=7)).transposed_back
+
+    @pytest.mark.parametrize("threads", [1, 2, 3])
+    def test_a_plan_of_old_goes_on_with_its_sums(self, threads):
+        old = {"threads": threads, "tile_rows": 96, "depth_first": True, "by_units": False}
+        assert self.choose(self.LONG, **old).pieces == threads
+        assert self.choose(self.LONG, **old, pieces=2).pieces == 2

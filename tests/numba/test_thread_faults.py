@@ -104,7 +104,7 @@ def test_no_more_threads_can_be_started(runs, monkeypatch):
 
 
 def test_a_fit_whose_thread_dies_keeps_its_parameters_and_goes_on_from_its_checkpoint(tmp_path, monkeypatch, pool):
-    monkeypatch.setattr("gdkernels.dispatch.binding.plan_choices", lambda *_: {"threads": 2})
+    monkeypatch.setattr("gdkernels.dispatch.binding.plan_choices", lambda *_: {"threads": 2, "pieces": 2})
     expected = told(made := trainer("numba"), fit(made, tmp_path / "whole"))
     made, ended = trainer("numba"), []
 

@@ -131,7 +131,7 @@ class TestHowManyThreads:
         )
         assert (
             self.choose(
-                StepFootprint(batch=1, flops=1e6, row_bytes=1, widest_bytes=400, weight_bytes=30_000_000)
+                StepFootprint(batch=1, flops=1e6, row_bytes=1, widest_bytes=8192, weight_bytes=30_000_000)
             ).threads
             == 4
         )

@@ -90,7 +90,7 @@ def test_it_compiles_and_nothing_spills(nvrtc, name, architecture):
 def test_what_is_spilled_is_seen(nvrtc):
     """As many registers as a thread may have are not enough for all the sums: ptxas, and the instructions, say so."""
     run_program, widths, *_ = KERNELS["too many sums"]
-    tasks, wished = tasks_of(varied(run_program, widths=widths)), {"parked": 0, "at_once": 1}
+    tasks, wished = tasks_of(varied(run_program, widths=widths)), {"parked": 0, "at_once": 1, "reloaded": False}
     kept = next(fitting(*tasks, "tf32", SHARED["sm_90"], wished))
     cubin, _, log = nvrtc.compiled(kept.text, "sm_90")
     found = instructions(cubin, "train")

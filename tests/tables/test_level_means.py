@@ -7,7 +7,8 @@ import pytest
 
 import gdkernels as gd
 from gdkernels.cli import main
-from gdkernels.tables import Preparation, Table
+from gdkernels.tables import Preparation, Table, column_data
+from gdkernels.tables.categories import Category
 from gdkernels.tables.cross_fit import CrossFit
 from gdkernels.tables.level_means import are_unordered, level_means
 
@@ -74,6 +75,24 @@ def test_a_row_of_training_is_not_told_its_own_target(many):
 def test_no_mean_where_values_differ_by_chance_alone(many):
     noise = np.random.default_rng(0).normal(size=N).tolist()
     assert category(Preparation.fit({**many, "y": noise}, "y")).outputs == 0
+
+
+def test_inputs_of_their_own_as_far_as_there_is_room(monkeypatch):
+    draw = np.random.default_rng(0)
+    who = np.repeat(np.arange(300), 6)
+    column, noise = numbers_as_names(who), draw.normal(size=(len(who), 1))
+    apart = noise + draw.normal(size=300)[who][:, None]
+    found = Category.fit("who", column, targets=apart)
+    assert (len(found.levels), len(found.means), found.more) == (300, 301, ())
+    assert len(Category.fit("who", column, targets=noise).levels) == 100  # by chance alone, they say nothing
+    assert len(Category.fit("who", column).levels) == 100
+    monkeypatch.setattr("gdkernels.tables.categories._CELLS", 150 * len(who))
+    less = Category.fit("who", column, targets=apart)
+    assert (len(less.levels), len(less.more)) == (150, 150)
+
+
+def numbers_as_names(numbers):
+    return column_data.factorized([f"p{k}" for k in numbers])
 
 
 def test_it_predicts_better(many, tmp_path, capsys, monkeypatch):

@@ -223,6 +223,17 @@ def test_what_is_outside_is_held_or_goes_on(log, tmp_path):
         gd.TabularPredictor("y", outside="up").fit(log)
 
 
+@pytest.mark.parametrize(("days", "kept"), [(10, ["day number"]), (400, ["day number", "day", "weekday"])])
+def test_parts_of_a_date_that_come_once_are_no_inputs_for_later_rows(days, kept):
+    first = np.datetime64("2021-01-04")
+    table = {"day": [str(first + k // 2) for k in range(2 * days)], "y": [float(k % 7) + k for k in range(2 * days)]}
+    (later,) = gd.TabularPredictor("y", split="time").describe(table)["columns"]
+    assert f"split into {', '.join(kept)}; " in later["why"]
+    assert f"left out, as the {days - 1} days of training are no two cycles" in later["why"]
+    (whole,) = gd.TabularPredictor("y").describe(table)["columns"]
+    assert "left out" not in whole["why"]
+
+
 def test_random_rows_flatter_where_what_comes_later_is_new(log):
     draw = np.random.default_rng(1)
     jumps = np.repeat(draw.normal(size=10) * 3, 40)  # a level that changes, and that neighbours give away

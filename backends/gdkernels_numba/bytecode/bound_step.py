@@ -227,6 +227,7 @@ class BoundStep:
             product_depth=choices.product_depth,
             product_panels=choices.product_depth // form.left_panel,
             sums_depth=choices.sums_depth,
+            sums_by_piece=int(choices.sums_by_piece),
             bf16=int(form.bf16),
             batch=self.sizes["B"],
             tile_rows=choices.tile_rows,

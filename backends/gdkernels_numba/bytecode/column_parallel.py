@@ -174,6 +174,7 @@ def _write_back(
     left, _ = layout.buffer(step.left, writer.number)
     result, _ = layout.buffer(step.node, writer.number)
     weights = layout.parameters[step.weights.attribute]
+    transposed = layout.choices.transposed_back
     first = start
     while first < stop:
         after = min(stop, first - first % panel + panel)
@@ -182,7 +183,9 @@ def _write_back(
         with writer.tile.with_body(ForBlocks(rows=after - first, columns=weights.columns, first=0, stop=blocks)):
             writer.tile.add(
                 MultiplyBack(
-                    kernel=writer.kernel("product_by_rows"),
+                    kernel=writer.kernel("product" if transposed else "product_by_rows"),
+                    transpose=writer.kernel("transpose") if transposed else 0,
+                    transposed=layout.transposed_block[writer.number] if transposed else 0,
                     d=StridedAddress(left.address, 0, left.panel),
                     d_pitch=left.pitch,
                     w=address,

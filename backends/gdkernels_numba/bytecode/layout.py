@@ -75,6 +75,8 @@ class StepLayout:
         Whether each thread updates in memory of its own, whatever the piece, so that another can go on with it.
     contexts, tile_contexts, update_pieces, tiles
         How many contexts there are, and how many run tiles; into how many pieces an update is cut, and a piece of rows.
+    transposed_block
+        Room for a block of weights, transposed, for each context that runs tiles.
     bank
         Where what a phase of rows writes begins and ends.
     shift
@@ -105,7 +107,7 @@ class StepLayout:
         self.by_piece = choices.column_parallel or format.bf16
         self.tile_contexts = pieces if self.by_piece else choices.threads
         share = padded(-(-sizes["B"] // pieces), GRAIN)
-        whole = self.by_piece or choices.tile_local_gradients or choices.threads == 1
+        whole = self.by_piece or choices.tile_local_gradients
         self.tiles = 1 if whole else -(-share // choices.tile_rows)
         by_rows = _read_by_rows(task)
         self.plain, self.flat = (by_rows, frozenset[str]()) if task.output is not None else (frozenset[str](), by_rows)
@@ -152,6 +154,8 @@ class StepLayout:
         self.found = arena.take(self.part_bytes * pieces * self.tiles)
         operands = max(len(loop.reads) + len(loop.outputs) + len(loop.reductions) for loop in loops) if loops else 0
         self.operand_base = [arena.take(WORD * operands) for _ in range(self.contexts)]
+        block = PANEL_BYTES * format.panel if choices.transposed_back else 0
+        self.transposed_block = [arena.take(block) for _ in range(self.tile_contexts)]
         self.bank = bank, arena.take(0)
         size = self.bank[1] - self.bank[0]
         repeats = choices.threads > 1 and task.output is None and not self.by_piece and size <= _MOST_IN_BANK

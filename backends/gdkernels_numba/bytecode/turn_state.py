@@ -12,6 +12,20 @@ from gdkernels_numba.vm.shared_words import TURN_BYTES, TURN_WORDS, WORDS_OF_THR
 
 __all__ = ["TurnState"]
 
+_INSIDE = (TURN_WORDS.threads + WORDS_OF_THREAD.inside) // WORD
+# What the first thread counts: it begins and ends a run.
+_BEGAN, _PHASE, _ON_CORE, _SPENT, _LOST, _WITH_CORE = (
+    (TURN_WORDS.threads + offset) // WORD
+    for offset in (
+        WORDS_OF_THREAD.began,
+        WORDS_OF_THREAD.phase,
+        WORDS_OF_THREAD.on_core,
+        WORDS_OF_THREAD.spent,
+        WORDS_OF_THREAD.lost,
+        WORDS_OF_THREAD.with_core,
+    )
+)
+
 
 class TurnState:
     """Starts the threads of a run, which share its pieces by these words.
@@ -33,35 +47,32 @@ class TurnState:
         self.words, self._claims = words, claims // WORD
 
     def run(self, jobs: Sequence[Callable[[], None]]) -> None:
-        """Run the jobs of all threads; the first alone if there are no others, or if they were late just now."""
-        if len(jobs) == 1 or self._begin():
+        """Run the jobs of all threads; the first alone if there are no others, or if that was faster just now."""
+        if len(jobs) == 1:
             jobs[0]()
+        elif self._begin():
+            jobs[0]()
+            self._end()
         else:
-            self._run_together(jobs)
+            run_on_threads(jobs, self._give_up, spare=True)
+            self._end()
 
     def _begin(self) -> bool:
-        """Prepare for a run, and return whether one thread still works alone."""
-        words = self.words
-        for offset in (TURN_WORDS.turn, TURN_WORDS.given_up, TURN_WORDS.leader):
-            words[offset // WORD] = 0
-        inside = TURN_WORDS.threads + WORDS_OF_THREAD.inside
-        words[inside // WORD : self._claims : TURN_BYTES // WORD] = 0
+        """Prepare for a run, and return whether one thread works alone as it begins."""
+        words, now = self.words, time.monotonic_ns()
+        words[TURN_WORDS.turn // WORD] = words[TURN_WORDS.given_up // WORD] = 0
+        words[_INSIDE : self._claims : TURN_BYTES // WORD] = 0
         words[self._claims :] = 0
-        return bool(time.monotonic_ns() < words[TURN_WORDS.alone_until // WORD])
+        words[_BEGAN], words[_PHASE], words[_ON_CORE] = now, 0, time.thread_time_ns()
+        return bool(now < words[TURN_WORDS.alone_until // WORD])
 
-    def _run_together(self, jobs: Sequence[Callable[[], None]]) -> None:
-        """Run on several threads, and count the time until the last one is back as lost."""
-        done = 0
-
-        def first() -> None:
-            nonlocal done
-            jobs[0]()
-            done = time.monotonic_ns()
-
-        run_on_threads([first, *jobs[1:]], self._give_up, spare=True)
-        waited = time.monotonic_ns() - done
-        for offset in (WORDS_OF_THREAD.spent, WORDS_OF_THREAD.lost):
-            self.words[(TURN_WORDS.threads + offset) // WORD] += waited
+    def _end(self) -> None:
+        """Count the time until the last thread was back as lost."""
+        words = self.words
+        waited = time.monotonic_ns() - int(words[_BEGAN])
+        words[_SPENT] += waited
+        words[_LOST] += waited
+        words[_WITH_CORE] += time.thread_time_ns() - int(words[_ON_CORE])
 
     def _give_up(self) -> None:
         """End the run of threads that wait for one that will never come."""

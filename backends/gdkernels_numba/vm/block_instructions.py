@@ -40,7 +40,9 @@ class TakeBlock(NamedTuple):
 class MultiplyBack(NamedTuple):
     """Multiply by a block of weights from the other side, and add that to the result: c = (c +) d wᵀ."""
 
-    kernel: Annotated[int, "`product_by_rows`"]
+    kernel: Annotated[int, "`product`, or `product_by_rows` where the weights are read as they are"]
+    transpose: Annotated[int, "`transpose`, or 0 where the weights are read as they are"]
+    transposed: Annotated[int, "room for a transposed block"]
     d: Annotated[StridedAddress, "the left operand"]
     d_pitch: Annotated[int, "bytes from row to row of it"]
     w: Annotated[StridedAddress, "the weights"]

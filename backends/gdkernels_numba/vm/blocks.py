@@ -1,6 +1,15 @@
 """The work of a piece on its blocks of the parameters: gradients of the whole batch, updates, and other layouts."""
 
-from gdkernels_numba.vm.context import address, operand, set_operands, terms, terms_at_once, vectors
+from gdkernels_numba.ir.vector import PANEL_BYTES
+from gdkernels_numba.vm.context import (
+    address,
+    operand,
+    rows_of_piece,
+    set_operands,
+    terms,
+    terms_at_once,
+    vectors,
+)
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import (
     ADD_BLOCK,
@@ -36,7 +45,9 @@ _FIRST, _STOP = 0, 1  # words of the bounds
 def run_gradient(context: int, i: int, down: int, across: int, rows: int, count: int, batch: int) -> None:
     """Compute a block of the gradient of a weight matrix from the whole batch."""
     at = SUM_GRADIENT.at
-    chunk, depth = word(context, CONTEXT.sums_depth), terms(context, batch)
+    chunk, depth, rest = word(context, CONTEXT.sums_depth), terms(context, batch), 1
+    if word(context, CONTEXT.sums_by_piece):
+        chunk, rest = rows_of_piece(context, batch), 0
     kernel, a_pitch, a_panel, a_term = word(i, at.kernel), word(i, at.a_pitch), word(i, at.a_panel), word(i, at.a_term)
     d_pitch, to_pitch, written = word(i, at.d_pitch), word(i, at.to_pitch), word(i, at.operands)
     a, d = address(i, at.a, down, 0), address(i, at.d, 0, across)
@@ -47,7 +58,7 @@ def run_gradient(context: int, i: int, down: int, across: int, rows: int, count:
         high = STRIP
     k = 0
     while k < depth:
-        here = terms_at_once(chunk, depth - k)
+        here = terms_at_once(chunk, depth - k) if rest else min(chunk, depth - k)
         chunks_left = (depth - k - here + chunk - 1) // chunk
         soon = 0
         if chunks_left < written:
@@ -66,6 +77,33 @@ def run_gradient(context: int, i: int, down: int, across: int, rows: int, count:
         k += here
 
 
+def multiply_back(context: int, i: int, across: int, rows: int, columns: int, batch: int) -> None:
+    """Multiply all rows of the batch by a block of weights from the other side."""
+    at = MULTIPLY_BACK.at
+    kernel, transpose, to = word(i, at.kernel), word(i, at.transpose), word(i, at.transposed)
+    d, d_pitch = address(i, at.d, 0, across), word(i, at.d_pitch)
+    w, w_pitch = address(i, at.w, 0, across), word(i, at.w_pitch)
+    c, c_pitch = word(i, at.c), word(i, at.c_pitch)
+    if transpose:
+        call(transpose, (rows, columns, w, w_pitch, to, PANEL_BYTES))
+        call(kernel, (batch, columns, vectors(context, rows), d, d_pitch, 0, to, PANEL_BYTES, c, c_pitch, across, 0))
+    else:
+        call(kernel, (batch, columns, rows, d, d_pitch, w, w_pitch, c, c_pitch, across))
+
+
+def run_column_sums(context: int, i: int, across: int, count: int, batch: int) -> None:
+    """Compute a block of the gradient of a bias from the whole batch."""
+    at, row = SUM_COLUMNS.at, 0
+    chunk, d_pitch = batch, word(i, at.d_pitch)
+    if word(context, CONTEXT.sums_by_piece):
+        chunk = rows_of_piece(context, batch)
+    d, to = address(i, at.d, 0, across), address(i, at.to, 0, across)
+    while row < batch:
+        call(word(i, at.kernel), (min(chunk, batch - row), count, d, d_pitch, to, row))
+        d += chunk * d_pitch
+        row += chunk
+
+
 def run_on_block(context: int, i: int, down: int, across: int, rows: int, columns: int, batch: int, busy: int) -> None:
     """Run an instruction on the block of `rows` by `columns` that is `down` below the first and `across` beside it."""
     opcode, count = word(i, HEADER.opcode), vectors(context, columns)
@@ -76,15 +114,9 @@ def run_on_block(context: int, i: int, down: int, across: int, rows: int, column
         operands = set_operands(context, i + WORD * LOOP_OVER_BLOCK.size, word(i, loop.operands), down, across)
         call(word(i, loop.kernel), (rows, columns, word(i, loop.pitch), operands, 1))
     elif opcode == MULTIPLY_BACK.opcode:
-        back = MULTIPLY_BACK.at
-        d, d_pitch = address(i, back.d, 0, across), word(i, back.d_pitch)
-        w, w_pitch = address(i, back.w, 0, across), word(i, back.w_pitch)
-        c, c_pitch = word(i, back.c), word(i, back.c_pitch)
-        call(word(i, back.kernel), (batch, columns, rows, d, d_pitch, w, w_pitch, c, c_pitch, across))
+        multiply_back(context, i, across, rows, columns, batch)
     elif opcode == SUM_COLUMNS.opcode:
-        sums = SUM_COLUMNS.at
-        d, to = address(i, sums.d, 0, across), address(i, sums.to, 0, across)
-        call(word(i, sums.kernel), (batch, count, d, word(i, sums.d_pitch), to, 0))
+        run_column_sums(context, i, across, count, batch)
     elif opcode == TRANSPOSE_BLOCK.opcode:
         move = TRANSPOSE_BLOCK.at
         source, source_pitch = address(i, move.source, down, across), word(i, move.source_pitch)

@@ -1,10 +1,10 @@
-"""The tools of the interpreter: reading words and addresses, and counting vectors and terms."""
+"""The tools of the interpreter: reading words and addresses, and counting rows, vectors and terms."""
 
 from gdkernels_numba.vm.fields import STRIDED, WORD, StridedAddress
 from gdkernels_numba.vm.intrinsics import set_word, word
 from gdkernels_numba.vm.thread_context import CONTEXT
 
-__all__ = ["address", "operand", "set_operands", "terms", "terms_at_once", "vectors"]
+__all__ = ["address", "operand", "rows_of_piece", "set_operands", "terms", "terms_at_once", "vectors"]
 
 
 def address(at: int, field: StridedAddress, down: int, across: int) -> int:
@@ -40,3 +40,12 @@ def terms(context: int, rows: int) -> int:
 def terms_at_once(chunk: int, left: int) -> int:
     """Return how many of the terms that are left to sum in registers; a small rest goes with the last chunk."""
     return int(left if left <= chunk + (chunk >> 2) else chunk)
+
+
+def rows_of_piece(context: int, batch: int) -> int:
+    """Return how many rows the first piece of a batch has, and all others but the last."""
+    if word(context, CONTEXT.all_rows) or word(context, CONTEXT.row_pieces) == 1:
+        return batch
+    grain, pieces = word(context, CONTEXT.grain), word(context, CONTEXT.row_pieces)
+    share = (batch + pieces - 1) // pieces
+    return int((share + grain - 1) // grain * grain)

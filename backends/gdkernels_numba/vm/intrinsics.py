@@ -12,8 +12,8 @@ from gdkernels_numba.ir.translate import Intrinsic
 from gdkernels_numba.vm.fields import WORD
 
 __all__ = [
-    "add_atomic", "call", "exchange", "leave_core", "load_atomic", "nanoseconds", "number", "pause", "rest",
-    "set_number", "set_word", "store_atomic", "word",
+    "add_atomic", "call", "exchange", "fence", "leave_core", "load_atomic", "nanoseconds", "number", "pause",
+    "processor_nanoseconds", "rest", "set_number", "set_word", "store_atomic", "word",
 ]  # fmt: skip
 
 
@@ -67,6 +67,12 @@ def store_atomic(f: Function, address: Any, value: Any) -> None:
 
 
 @Intrinsic
+def fence(f: Function) -> None:
+    """Let what this thread has read and written before come before what it reads and writes later, for all threads."""
+    f.builder.fence("seq_cst")
+
+
+@Intrinsic
 def exchange(f: Function, address: Any, expected: Any, value: Any) -> Any:
     """Put `value` at `address` if `expected` is there, unseen by other threads; returns 1 if it was, else 0."""
     done = f.builder.cmpxchg(f.builder.inttoptr(address, I64.as_pointer()), expected, value, "seq_cst", "seq_cst")
@@ -76,10 +82,20 @@ def exchange(f: Function, address: Any, expected: Any, value: Any) -> Any:
 @Intrinsic
 def nanoseconds(f: Function, room: Any) -> Any:
     """Return the time of a clock that only goes forward, with two words of `room` to read it; 0 where there is none."""
-    clock = getattr(time, "CLOCK_MONOTONIC", None)
-    if clock is None:
+    return _time_of(f, "CLOCK_MONOTONIC", room)
+
+
+@Intrinsic
+def processor_nanoseconds(f: Function, room: Any) -> Any:
+    """Return how long this thread has had a core, with two words of `room`; 0 where the system does not tell."""
+    return _time_of(f, "CLOCK_THREAD_CPUTIME_ID", room)
+
+
+def _time_of(f: Function, clock: str, room: Any) -> Any:
+    number = getattr(time, clock, None)
+    if number is None:
         return ir.Constant(I64, 0)
-    f.call("clock_gettime", I32, ir.Constant(I32, clock), f.pointer(room))
+    f.call("clock_gettime", I32, ir.Constant(I32, number), f.pointer(room))
     seconds = f.builder.load(f.pointer(room), typ=I64)
     return f.add(f.multiply(seconds, 10**9), f.builder.load(f.pointer(f.add(room, WORD)), typ=I64))
 

@@ -5,9 +5,9 @@ from typing import Annotated, NamedTuple
 from gdkernels_numba.ir.vector import LINE
 from gdkernels_numba.vm.fields import WORD, offsets_of
 
-__all__ = ["JOB", "JOB_TAKER", "PATCH", "QUEUE", "SLOTS", "WORKER", "WORKSPACE", "JobRow", "WorkerRecord"]
+__all__ = ["JOB", "JOB_TAKER", "ORDERER", "PATCH", "QUEUE", "SLOTS", "WORKER", "WORKSPACE", "JobRow", "WorkerRecord"]
 
-JOB_TAKER = "gdkernels_job_taker"  # what the compiled function is called
+JOB_TAKER, ORDERER = "gdkernels_job_taker", "gdkernels_orderer"  # what the compiled functions are called
 SLOTS = 64  # jobs that are in the queue at a time, those that run included
 
 

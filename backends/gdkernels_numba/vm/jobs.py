@@ -4,12 +4,22 @@ Jobs are published while others run. Nothing of what a thread reads or writes in
 """
 
 from gdkernels_numba.vm.fields import WORD
-from gdkernels_numba.vm.intrinsics import exchange, load_atomic, nanoseconds, pause, rest, set_word, store_atomic, word
+from gdkernels_numba.vm.intrinsics import (
+    exchange,
+    fence,
+    load_atomic,
+    nanoseconds,
+    pause,
+    rest,
+    set_word,
+    store_atomic,
+    word,
+)
 from gdkernels_numba.vm.job_fields import JOB, PATCH, QUEUE, SLOTS, WORKER, WORKSPACE
 from gdkernels_numba.vm.run import interpret
 from gdkernels_numba.vm.thread_context import CONTEXT
 
-__all__ = ["take_jobs"]
+__all__ = ["order_memory", "take_jobs"]
 
 _PATCH_BYTES = WORD * len(PATCH)
 _ARRAYS = len(JOB)  # the word of a row where the addresses of the arrays begin
@@ -69,3 +79,11 @@ def take_jobs(worker: int) -> None:
             pause()
         else:
             rest()
+
+
+def order_memory() -> None:
+    """Let the host publish what it has written, and read what was published, for it reads and writes words plainly.
+
+    Processors such as Arm's show what a thread writes to another in any order, unless somebody asks for one.
+    """
+    fence()

@@ -6,6 +6,7 @@ others write.
 """
 
 from gdkernels_numba.vm.blocks import run_on_blocks
+from gdkernels_numba.vm.context import rows_of_piece
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import HEADER, TOTALS
 from gdkernels_numba.vm.intrinsics import number, set_number, set_word, word
@@ -70,15 +71,6 @@ def set_numbers(context: int, step: int, start: int) -> None:
     count, scalars = word(context, CONTEXT.scalar_count), word(context, CONTEXT.scalars)
     for k in range(count):
         set_word(word(context, CONTEXT.numbers), k, word(scalars, step * count + k))
-
-
-def rows_of_piece(context: int, batch: int) -> int:
-    """Return how many rows the first piece of a batch has, and all others but the last."""
-    if word(context, CONTEXT.all_rows) or word(context, CONTEXT.row_pieces) == 1:
-        return batch
-    grain, pieces = word(context, CONTEXT.grain), word(context, CONTEXT.row_pieces)
-    share = (batch + pieces - 1) // pieces
-    return int((share + grain - 1) // grain * grain)
 
 
 def clear_parts(context: int) -> None:

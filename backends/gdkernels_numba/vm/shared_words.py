@@ -20,9 +20,11 @@ class TurnWords(NamedTuple):
     taken_over: int
     alone_until: int
     together_until: int
-    leader: int
     patience: int
-    rate_alone: int
+    alone: int
+    together: int
+    trial: int
+    quiet: int
     threads: int
 
 
@@ -36,6 +38,10 @@ class WordsOfThread(NamedTuple):
     began: int
     phase: int
     clock: int
+    more_clock: int
+    on_core: int
+    with_core: int
+    way: int
 
 
 # What a turn is made of: the number of its phase; how often that was repeated, and the bank; and behind the turn, in
@@ -51,8 +57,9 @@ PROGRESS = WORD  # bytes from the claim of a piece to its progress
 TURN_BYTES = 2 * LINE
 # The turn with the number of pieces that are done in it; whether the run is given up; how many phases were repeated;
 # how often a thread went on with the piece of another; until when one thread works alone, until when all work together,
-# which one is alone, for how long what was faster is kept (negative if that was all together), and during a trial the
-# speed of one alone, or -1 until that is known, else 0; then the words of each thread.
+# for how long what was faster is kept (negative if that was all together), the nanoseconds and the phases of the last
+# windows of one alone and of all, two words each, whose trial this is, and how many windows were quiet one after the
+# other; then the words of each thread.
 TURN_WORDS = TurnWords(
     turn=0,
     given_up=TURN_BYTES,
@@ -60,11 +67,15 @@ TURN_WORDS = TurnWords(
     taken_over=TURN_BYTES + 2 * WORD,
     alone_until=2 * TURN_BYTES,
     together_until=2 * TURN_BYTES + WORD,
-    leader=2 * TURN_BYTES + 2 * WORD,
-    patience=2 * TURN_BYTES + 3 * WORD,
-    rate_alone=2 * TURN_BYTES + 4 * WORD,
+    patience=2 * TURN_BYTES + 2 * WORD,
+    alone=2 * TURN_BYTES + 3 * WORD,
+    together=2 * TURN_BYTES + 5 * WORD,
+    trial=2 * TURN_BYTES + 7 * WORD,
+    quiet=2 * TURN_BYTES + 8 * WORD,
     threads=3 * TURN_BYTES,
 )
 # In which bank it is, plus one; since it last decided, how long it has run and has waited for one that is late, in
-# nanoseconds, and how many phases are done; when its turn began, and which phase that was; room for the system's clock.
-WORDS_OF_THREAD = WordsOfThread(*(k * WORD for k in range(7)))
+# nanoseconds, and how many phases are done; when its turn began, and which phase that was; two words of room for the
+# system's clocks; what its clock of cores said, and how long it has had a core since it last decided; whether one
+# thread worked alone in its last turn.
+WORDS_OF_THREAD = WordsOfThread(*(k * WORD for k in range(11)))

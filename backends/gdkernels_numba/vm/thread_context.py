@@ -25,6 +25,7 @@ class ThreadContext(NamedTuple):
     product_depth: Annotated[int, "terms that a product sums in registers at a time"]
     product_panels: Annotated[int, "panels of the left operand that those are"]
     sums_depth: Annotated[int, "terms that a gradient sums in registers at a time, along the batch"]
+    sums_by_piece: Annotated[int, "1 if it sums the rows of a piece at a time instead, else 0"]
     bf16: Annotated[int, "1 if a term of a sum is a pair of bfloat16 numbers, else 0"]
     batch: Annotated[int, "rows of a full batch"]
     tile_rows: Annotated[int, "rows of a full tile"]

@@ -7,8 +7,8 @@ pieces that are done are one word, which changes at once or not at all.
 A thread can lose its core in the middle of a piece, for milliseconds. If the phase is one of rows and there are two
 banks, a thread that waits then begins the phase anew in the other bank: what the late one still writes is in the first
 bank, and nobody reads it. Phases of updates change parameters in place. If threads have memory of their own for that,
-one that waits goes on with the piece of the late one, block by block (`progress`). In other plans they must wait, and
-if they wait for much of their time, one of them tries whether it is faster alone, and works so for a while.
+one that waits goes on with the piece of the late one, block by block (`progress`). In other plans they must wait. If
+threads wait for much of their time, or have no core for it, one of them works alone where that is faster (`pace`).
 """
 
 from gdkernels_numba.vm.intrinsics import (
@@ -23,6 +23,7 @@ from gdkernels_numba.vm.intrinsics import (
     store_atomic,
     word,
 )
+from gdkernels_numba.vm.pace import JUDGE, count_turn, end_run, words_of
 from gdkernels_numba.vm.phases import (
     context_of,
     phase_of_rows,
@@ -45,22 +46,11 @@ from gdkernels_numba.vm.thread_context import CONTEXT
 __all__ = ["take_turns"]
 
 _MILLISECOND = 1_000_000
-_HERE, _FIRST = 0, 1  # words behind an address, and attempts
+_HERE = 0  # words behind an address
 _BRIEFLY = 60  # spins that a thread has to begin with its own piece, before another does it
 _SPINS = 250  # some 10 µs; then a thread is late, and the core is left to others
 _PATIENCE = 4  # a thread is also late only if it is waited for so much shorter than the others have worked
 _REPEATED = 2 * _MILLISECOND  # a phase that takes longer is not repeated: it takes a thread less long to come back
-_SECOND = 1_000 * _MILLISECOND
-_WINDOW = 40 * _MILLISECOND  # after so long, it is decided whether a thread works alone
-_SHORTEST, _LONGEST = 40 * _MILLISECOND, 640 * _MILLISECOND  # the times until this is decided again
-_EARLY = 4  # or already when so large a part of that is lost
-_TRIAL = -1  # in place of the speed of one thread alone, while it is measured
-_OFTEN = 3  # a trial pays if a third of the time is lost that one thread alone would lose
-
-
-def words_of(context: int, thread: int) -> int:
-    """Return where the words of a thread are."""
-    return int(word(context, CONTEXT.turns) + TURN_WORDS.threads + thread * TURN_BYTES)
 
 
 def turn_now(context: int) -> int:
@@ -193,57 +183,6 @@ def wait(context: int, turn: int, began: int, pieces: int, repeats: int, shared:
         set_word(mine + WORDS_OF_THREAD.lost, _HERE, lost)
 
 
-def count_turn(context: int, phase: int, now: int) -> None:
-    """Count the time and the phases since the last turn of this thread, and decide when there are enough."""
-    mine = words_of(context, word(context, CONTEXT.thread))
-    before = word(mine + WORDS_OF_THREAD.began, _HERE)
-    if before:
-        spent = word(mine + WORDS_OF_THREAD.spent, _HERE) + now - before
-        phases = word(mine + WORDS_OF_THREAD.phases, _HERE) + phase - word(mine + WORDS_OF_THREAD.phase, _HERE)
-        set_word(mine + WORDS_OF_THREAD.spent, _HERE, spent)
-        set_word(mine + WORDS_OF_THREAD.phases, _HERE, phases)
-        lost = word(mine + WORDS_OF_THREAD.lost, _HERE)
-        tries = load_atomic(word(context, CONTEXT.turns) + TURN_WORDS.rate_alone)
-        if spent > _WINDOW or (tries == 0 and lost > _WINDOW // _EARLY):
-            decide(context, now, phases * _SECOND // spent, spent, lost)
-            set_word(mine + WORDS_OF_THREAD.spent, _HERE, 0)
-            set_word(mine + WORDS_OF_THREAD.lost, _HERE, 0)
-            set_word(mine + WORDS_OF_THREAD.phases, _HERE, 0)
-    set_word(mine + WORDS_OF_THREAD.began, _HERE, now)
-    set_word(mine + WORDS_OF_THREAD.phase, _HERE, phase)
-
-
-def decide(context: int, now: int, rate: int, spent: int, lost: int) -> None:
-    """Decide whether one thread works alone for a while: the faster way, after a trial if others are often late.
-
-    First one thread is alone for a window, then all work together for one, and the speeds are compared. The window that
-    led to the trial does not count: it was an unlucky one.
-    """
-    threads, shared = word(context, CONTEXT.threads), word(context, CONTEXT.turns)
-    alone, patience = load_atomic(shared + TURN_WORDS.rate_alone), load_atomic(shared + TURN_WORDS.patience)
-    until = load_atomic(shared + TURN_WORDS.alone_until)
-    leads = 1 if load_atomic(shared + TURN_WORDS.leader) == word(context, CONTEXT.thread) else 0
-    if alone == _TRIAL and leads:
-        store_atomic(shared + TURN_WORDS.rate_alone, max(rate, 1))
-        store_atomic(shared + TURN_WORDS.alone_until, 0)
-    elif alone > 0 and leads:
-        store_atomic(shared + TURN_WORDS.rate_alone, 0)
-        if alone > rate:
-            patience = min(_LONGEST, 2 * max(_SHORTEST, patience))
-            store_atomic(shared + TURN_WORDS.alone_until, now + patience)
-        else:
-            patience = max(-_LONGEST, 2 * min(-_SHORTEST, patience))
-            store_atomic(shared + TURN_WORDS.together_until, now - patience)
-        store_atomic(shared + TURN_WORDS.patience, patience)
-    elif alone == 0 and now > max(until, load_atomic(shared + TURN_WORDS.together_until)):
-        if _OFTEN * lost * threads > spent * (threads - 1):
-            store_atomic(shared + TURN_WORDS.rate_alone, _TRIAL)
-            store_atomic(shared + TURN_WORDS.leader, word(context, CONTEXT.thread))
-            store_atomic(shared + TURN_WORDS.alone_until, now + _LONGEST)
-        else:
-            store_atomic(shared + TURN_WORDS.patience, 0)
-
-
 def take_pieces(context: int, turn: int, alone: int, shared: int) -> int:
     """Claim pieces and do them, until none is left; returns how many."""
     thread, threads = word(context, CONTEXT.thread), word(context, CONTEXT.threads)
@@ -275,11 +214,11 @@ def take_turn(context: int, turn: int) -> None:
     mine = words_of(context, thread)
     now = nanoseconds(mine + WORDS_OF_THREAD.clock)
     alone = 1 if now < load_atomic(shared + TURN_WORDS.alone_until) else 0
-    if alone and load_atomic(shared + TURN_WORDS.leader) != thread:
-        set_word(mine + WORDS_OF_THREAD.began, _HERE, 0)
+    if alone and thread != JUDGE:
         rest()
     else:
-        count_turn(context, phase, now)
+        if thread == JUDGE:
+            count_turn(context, phase, now, alone)
         repeats = 0
         if word(context, CONTEXT.banks) > 1:
             repeats = phase_of_rows(context, phase)
@@ -295,8 +234,8 @@ def take_turn(context: int, turn: int) -> None:
 def take_turns(context: int) -> None:
     """Take part in a whole run, as one of its threads."""
     last, given_up = phases_of_run(context), word(context, CONTEXT.turns) + TURN_WORDS.given_up
-    set_word(words_of(context, word(context, CONTEXT.thread)) + WORDS_OF_THREAD.began, _HERE, 0)
     turn = turn_now(context)
     while turn >> ATTEMPT_BITS < last and load_atomic(given_up) == 0:
         take_turn(context, turn)
         turn = turn_now(context)
+    end_run(context)

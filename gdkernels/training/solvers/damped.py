@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gdkernels.backend import Executable, Plan
 from gdkernels.backend.definition_executable import DefinitionExecutable
@@ -35,6 +36,7 @@ __all__ = ["DampedLeastSquares", "workspace_of"]
 _log = logging.getLogger("gdkernels")
 
 _MANY = 1500  # parameters, beyond which an iteration takes longer than it gains
+_NOTHING = 1e-2  # effective parameters of a network that is constant
 _LARGE = 31 << 20  # bytes; glibc's idea does not rise above 32 MiB
 _FAR = 200.0  # beyond it, fits of tanh networks to targets of that size ended with saturated units
 _LINEAR = 2  # arrays of parameters that a linear model has, which nothing saturates
@@ -62,7 +64,7 @@ class DampedLeastSquares:
         self._network, self._settings, self._solver = network, settings, solver
         self._made: tuple[Binding, Program, NormalEquations, _Iterations] | None = None
         self._data: _Data | None = None
-        self._alone = self._warned = False
+        self._alone = self._warned = self._warned_of_nothing = False
 
     @property
     def executable(self) -> Executable:
@@ -137,8 +139,13 @@ class DampedLeastSquares:
         if self._data is None or self._data.of is not data:
             whole = data.total_weight
             self._data = _Data(data, equations, whole, penalties_of(program, objective, whole))
-            if not memory and equations.takes_squares:
-                self._warn_of_scale(binding, data)
+            if not memory:
+                self._warn_of_scale(binding, data, squares=equations.takes_squares)
+            if self._solver.bayes and whole < 1.0:
+                raise InputError(
+                    f"bayes=True takes a weight for so many records, and these add up to {whole:.2g} of one: multiply "
+                    "sample_weight, so that it adds up to the number of records"
+                )
         penalties = self._data.penalties
         targets = program.outputs if equations.takes_squares else None
         problem = _Problem(binding, equations, constants, self._data, targets)
@@ -147,23 +154,39 @@ class DampedLeastSquares:
         with binding.backend.on_device(binding.device), products:
             outcome = damped_iteration(self._solver, problem, vector, memory)
         executable.follow(equations.products)
+        if not self._warned_of_nothing and 0 < outcome.figures.get("effective_parameters", 0.0) < _NOTHING:
+            self._warned_of_nothing = True
+            _log.warning(
+                "the evidence finds that the data determine no parameter at all, and the penalty leaves a network that "
+                "tells nothing: train from several starts, of which the evidence chooses one, or set l2 yourself"
+            )
         if objective.l2_in_loss:
             outcome = replace(outcome, error=outcome.error + 0.5 * float(np.sum(penalties * outcome.vector**2)))
         return outcome
 
-    def _warn_of_scale(self, binding: Binding, data: Records | Windows) -> None:
-        """Warn of targets that outputs are far from in the beginning: the way there leads over saturated units."""
-        first = next(iter(data.parts()), None)
-        scale = (
-            0.0 if first is None else float(np.sqrt(np.mean(np.square(binding.to_numpy(first.y), dtype=np.float64))))
-        )
-        if scale > _FAR and len(self._network.structure.trained) > _LINEAR:
-            _log.warning(
-                "the targets are of the order of %.0e, and the outputs of a network begin near 1: Levenberg–Marquardt "
-                "may end early, with units that are saturated; subtract the mean of the targets and divide by their "
-                "standard deviation, as TabularPredictor does",
-                scale,
-            )
+    def _warn_of_scale(self, binding: Binding, data: Records | Windows, *, squares: bool) -> None:
+        """Warn of numbers that units saturate at, in the beginning or on the way there, and that no step leads from."""
+        structure, first = self._network.structure, next(iter(data.parts()), None)
+        if first is None or len(structure.trained) <= _LINEAR:
+            return
+        inputs = [k for k in range(first.x.shape[1]) if k not in structure.codes]
+        x, y = (np.asarray(binding.to_numpy(a), np.float64) for a in (first.x, first.y))
+        for what, scale in (("inputs", _scale_of(x[:, inputs])), ("targets", _scale_of(y) if squares else 0.0)):
+            if scale > _FAR:
+                _log.warning(
+                    "the %s are of the order of %.0e, and the units of a network begin near 1: Levenberg–Marquardt may "
+                    "end early, with units that are saturated; subtract the mean of each column and divide by its "
+                    "standard deviation, as TabularPredictor does",
+                    what,
+                    scale,
+                )
+
+
+def _scale_of(columns: npt.NDArray[np.float64]) -> float:
+    """Return the largest root mean square of a column; squares of large numbers would overflow."""
+    most = np.abs(columns).max(axis=0, initial=0.0)
+    shares = columns / np.where(most > 0, most, 1.0)
+    return float(np.max(most * np.sqrt(np.mean(np.square(shares), axis=0)), initial=0.0))
 
 
 def _largest_product(equations: NormalEquations, records: int) -> int:

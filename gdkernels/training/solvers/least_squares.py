@@ -87,15 +87,15 @@ class _Damping:
         kept = memory.get("damping")
         if kept is None or kept.shape != (7,):
             narrow = not problem.wide or (problem.records * count**2 > _FEW_FLOPS and not solver.bayes)
-            return cls(0.0, 2.0, "float32" if narrow else "float64", BayesianEvidence.first() if solver.bayes else None)
-        damping, growth, wide, *evidence = kept.tolist()
-        return cls(
-            damping, growth, "float64" if wide else "float32", BayesianEvidence(*evidence) if solver.bayes else None
-        )
+            evidence = BayesianEvidence.first() if solver.bayes else None
+            return cls(0.0, 2.0, "float32" if narrow else "float64", evidence)
+        damping, growth, wide, *numbers = kept.tolist()
+        evidence = BayesianEvidence(*numbers) if solver.bayes else None
+        return cls(damping, growth, "float64" if wide else "float32", evidence)
 
     def as_memory(self) -> Memory:
-        evidence = BayesianEvidence.first() if self.evidence is None else self.evidence
-        return {"damping": np.array([self.damping, self.growth, self.dtype == "float64", *evidence.as_numbers()])}
+        evidence = (0.0,) * 4 if self.evidence is None else self.evidence.as_numbers()
+        return {"damping": np.array([self.damping, self.growth, self.dtype == "float64", *evidence])}
 
 
 def damped_iteration(
