@@ -41,6 +41,7 @@ def test_what_is_in_the_wheel_besides_python(wheel):
         *(f"gdkernels/dispatch/calibrations/{precision}.json" for precision in ("float32", "float64")),
         *(f"gdkernels/tables/data/{name}" for name in ("ORIGIN.md", "penguins.csv")),
         *(f"gdkernels_cupy/graphs/{name}" for name in ("fixed.cu", "primitives.cuh")),
+        "gdkernels_cupy/batches/models.cu",
         "gdkernels_cupy/cuda/keyed_order.cuh",
         *(f"gdkernels_cupy/persistent/{name}.cuh" for name in ("bf16", "float32", "primitives", "tf32", "tile")),
         "gdkernels/bench/report/page.html",

@@ -1,18 +1,12 @@
 """Every error is one line on stderr, with the right exit code, and nothing is written."""
 
-import errno
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gdkernels as gd
 from gdkernels import __version__
-from gdkernels.cli import main
 from gdkernels.models import mlp
 
 
@@ -190,79 +184,6 @@ def test_a_model_that_appears_meanwhile_is_kept_and_ours_is_written_beside(comma
     assert (tmp_path / "m").read_bytes() == b"precious"
 
 
-@pytest.fixture
-def full_disk(monkeypatch):
-    """Put every file that is written whole or not at all on a device that is always full."""
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full, which is always full")
-    real = os.open
-
-    def open_full(path, flags, mode=0o777, **rest):
-        return real("/dev/full", os.O_WRONLY) if str(path).endswith(".tmp") else real(path, flags, mode, **rest)
-
-    monkeypatch.setattr(os, "open", open_full)
-
-
-@pytest.fixture
-def read_only(monkeypatch):
-    """Refuse every new file, as a read-only file system does: root, who often runs tests, may write anywhere else."""
-    real = os.open
-
-    def open_read_only(path, flags, mode=0o777, **rest):
-        if flags & os.O_CREAT:
-            raise OSError(errno.EROFS, "Read-only file system")
-        return real(path, flags, mode, **rest)
-
-    monkeypatch.setattr(os, "open", open_read_only)
-
-
-NOWHERE = [("full_disk", "no space left on device; free some space"), ("read_only", "read-only file system; choose")]
-
-
-@pytest.mark.parametrize(("disk", "message"), NOWHERE)
-def test_a_model_that_cannot_be_written_leaves_nothing(command, numbers, tmp_path, request, disk, message):
-    request.getfixturevalue(disk)
-    outcome = command("train", numbers, "--target", "y", "--out", tmp_path / "m", "--epochs", 3, "--json")
-    assert outcome.code == 2
-    assert re.fullmatch(rf"gdkernels: cannot write .*{message}.*\n", outcome.err)
-    assert outcome.json["model"] is None  # what was learned is at least said
-    assert [p.name for p in tmp_path.iterdir()] == ["numbers.csv"]
-
-
-@pytest.mark.parametrize(("disk", "message"), NOWHERE)
-@pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
-@pytest.mark.parametrize("force", [True, False])
-def test_predictions_that_cannot_be_written_leave_nothing(
-    refused, command, numbers, tmp_path, request, disk, message, name, force
-):
-    assert command("train", numbers, "--target", "y", "--out", tmp_path / "m", "--epochs", 3).code == 0
-    if force:
-        (tmp_path / name).write_bytes(b"precious")
-    request.getfixturevalue(disk)
-    more = ["--force"] if force else []
-    refused(f"cannot write .*{name}: {message}", "predict", tmp_path / "m", numbers, "--out", tmp_path / name, *more)
-
-
-@pytest.mark.parametrize(("disk", "message"), NOWHERE)
-def test_models_and_pictures_that_cannot_be_written_leave_nothing(
-    refused, command, numbers, tmp_path, request, disk, message
-):
-    assert command("train", numbers, "--target", "y", "--epochs", 3, "--out", tmp_path / "m").code == 0
-    request.getfixturevalue(disk)
-    for name, arguments in {
-        "m.onnx": ("export", tmp_path / "m"),
-        "s.png": ("plot", "slope", "--steps", 2, "--out"),
-        "l.svg": ("plot", "loss", tmp_path / "m", "--out"),
-        "p.pdf": ("plot", "predictions", tmp_path / "m", numbers, "--out"),
-    }.items():
-        refused(f"cannot write .*{name}: {message}", *arguments, tmp_path / name)
-    for command_line in (("evaluate", tmp_path / "m", numbers), ("train", numbers, "--target", "y", "--epochs", 2)):
-        outcome = command(*command_line, "--plot", tmp_path / "e.png")
-        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-        assert re.search(f"cannot write .*e.png: {message}", outcome.err)
-        assert not (tmp_path / "e.png").exists()
-
-
 @pytest.mark.parametrize("starts", [1, 2])
 def test_divergence_is_1_with_advice(refused, numbers, tmp_path, starts):
     refused(
@@ -317,93 +238,3 @@ def test_a_warning_of_the_library_is_a_line(command, numbers, monkeypatch):
     assert outcome.code == 0
     assert outcome.err == "gdkernels: backend 'cupy' cannot run here; falling back\n"
     assert not [h for h in logging.getLogger("gdkernels").handlers if isinstance(h, logging.StreamHandler)]
-
-
-# ---- as a process
-
-ROOT = Path(__file__).parents[2]
-QUICK = ("train", "diabetes", "--epochs", "3")
-
-
-def process(*arguments, **settings):
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "backends")])
-    environment = {**os.environ, "PYTHONPATH": paths, "GDKERNELS_BACKEND": "numpy"}
-    environment |= settings.pop("env", {})
-    command = [sys.executable, "-m", "gdkernels", *arguments]
-    return subprocess.run(command, check=False, env=environment, **settings)
-
-
-def test_as_a_module():
-    done = process(*QUICK, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "r2" in done.stdout
-    done = process("train", "no.csv", capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1
-
-
-def unread(*arguments):
-    """Run a command whose output nobody reads; return its exit code and what it says on stderr."""
-    read, write = os.pipe()
-    os.close(read)
-    done = process(*arguments, stdout=write, stderr=subprocess.PIPE, text=True)
-    os.close(write)
-    return done.returncode, done.stderr
-
-
-def test_a_reader_that_stops_reading_is_no_traceback():
-    assert unread("describe", "diabetes") == (1, "")
-
-
-def test_work_that_was_done_is_done_although_nobody_reads_of_it(tmp_path):
-    model, table, picture = (str(tmp_path / name) for name in ("m", "p.csv", "p.png"))
-    assert unread(*QUICK, "--out", model) == (0, "")
-    assert unread("predict", model, "diabetes", "--out", table) == (0, "")
-    assert unread("evaluate", model, "diabetes", "--plot", picture) == (0, "")
-    assert all(Path(name).exists() for name in (model, table, picture))
-    assert unread("doctor") == (0, "")  # 1 would be a problem of the installation
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, which is always full")
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("command", ["train", "predict"])
-def test_a_full_stdout_is_a_line(unbuffered, command, monkeypatch, tmp_path):
-    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
-    if command == "predict":
-        process(*QUICK, "--out", str(tmp_path / "m"), stdout=subprocess.DEVNULL)
-    line = QUICK if command == "train" else ("predict", str(tmp_path / "m"), "diabetes")
-    with Path("/dev/full").open("w") as full:
-        done = process(*line, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("gdkernels: cannot write to stdout: no space left on device; ")
-    assert done.stderr.count("\n") == 1
-
-
-def test_a_terminal_of_another_encoding_shows_what_it_can(tmp_path):
-    rows = "\n".join(f"{k},{k * 2}" for k in range(50))
-    (tmp_path / "t.csv").write_text(f"größe,Wärme\n{rows}\n", encoding="utf-8")
-    done = process(
-        *("train", str(tmp_path / "t.csv"), "--target", "Wärme", "--keep", "größe", "--epochs", "2"),
-        capture_output=True,
-        env={"PYTHONIOENCODING": "ascii:strict"},
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert b"W\\xe4rme" in done.stdout
-
-
-def test_help_loads_no_library_that_it_does_not_need():
-    code = (
-        "import sys; from gdkernels.cli import main; main(['train', '--help']); "
-        "print([m for m in ('safetensors', 'tqdm', 'sklearn', 'cupy', 'numba', 'polars') if m in sys.modules], "
-        "file=sys.stderr)"
-    )
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "backends")])
-    environment = {**os.environ, "PYTHONPATH": paths}
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
-    assert done.stderr == "[]\n"
-
-
-def test_arguments_are_those_of_the_process_by_default(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["gdkernels", "--version"])
-    assert main() == 0
-    assert capsys.readouterr().out.startswith("gdkernels ")
