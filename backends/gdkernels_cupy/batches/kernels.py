@@ -13,7 +13,7 @@ import numpy as np
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.calls import KernelCall, jobs_of
 from gdkernels_cupy.graphs.grouping import Launch, OperationGroup
-from gdkernels_cupy.graphs.jobs import KernelBody, KernelJob, group_kernel
+from gdkernels_cupy.graphs.jobs import KernelJob, group_kernel
 from gdkernels_cupy.graphs.source import fixed_text, loop_job, preamble
 
 __all__ = ["bound_for_models", "models_text"]
@@ -37,11 +37,10 @@ def models_text(lists: Iterable[Iterable[Launch]]) -> str:
 
 def _kernel_of(jobs: tuple[KernelJob, ...]) -> str:
     """Return the text of the kernel of some jobs, whose addresses are those of the first model's memory."""
-    body = jobs[0].kernel if len(jobs) == 1 else group_kernel(jobs)
-    places = [p.rsplit(" ", 1)[1] for p in body.parameters if "*" in p]
-    moved = [f"{name} = of_model({name}, apart);" for name in places]
-    named = replace(body, name=_PREFIX + body.name, parameters=(*body.parameters, "long long apart"))
-    return KernelBody(named.name, named.parameters, (*moved, *body.lines)).text
+    # Each member of a group moves its own: all at once would take registers that none has.
+    address = "of_model({}, apart)"
+    body = jobs[0].kernel(address) if len(jobs) == 1 else group_kernel(jobs, address)
+    return replace(body, name=_PREFIX + body.name, parameters=(*body.parameters, "long long apart")).text
 
 
 def bound_for_models(call: KernelCall, module: Any, models: int, apart: int) -> Callable[[], None]:

@@ -40,19 +40,21 @@ class KernelJob:
     function: str
     parameters: tuple[str, ...]
 
-    def called(self, place: str, suffix: str = "") -> str:
-        """Return the call with the parameters as arguments."""
-        names = [f"{p.rsplit(' ', 1)[1]}{suffix}" for p in self.parameters]
+    def called(self, place: str, suffix: str = "", address: str = "{}") -> str:
+        """Return the call with the parameters as arguments; `address` is how that of a place in memory is written."""
+        names = [
+            (address if "*" in kind else "{}").format(f"{name}{suffix}")
+            for kind, name in (p.rsplit(" ", 1) for p in self.parameters)
+        ]
         return f"{self.function}({', '.join([place, *names])});"
 
     def declared(self, suffix: str = "") -> list[str]:
         """Return the parameters."""
         return [f"{p}{suffix}" for p in self.parameters]
 
-    @property
-    def kernel(self) -> KernelBody:
-        """The kernel that does nothing else."""
-        return KernelBody(self.name, tuple(self.declared()), (self.called("here()"),))
+    def kernel(self, address: str = "{}") -> KernelBody:
+        """Return the kernel that does nothing else."""
+        return KernelBody(self.name, tuple(self.declared()), (self.called("here()", address=address),))
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ FIXED = _fixed()
 
 def fixed_source() -> str:
     """Return the kernels that are the same for every program."""
-    return fixed_text() + "".join(job.kernel.text for job in FIXED.values())
+    return fixed_text() + "".join(job.kernel().text for job in FIXED.values())
 
 
 def job_of_loop(kernel: LoopKernel) -> KernelJob:
@@ -155,7 +157,7 @@ def kernel_source(kernel: LoopKernel) -> str:
     The parameters are the rows and columns, then a pointer for every read, output and reduction, in order; a matrix'
     pointer is followed by its pitch.
     """
-    return loop_job(kernel) + job_of_loop(kernel).kernel.text
+    return loop_job(kernel) + job_of_loop(kernel).kernel().text
 
 
 def group_name(jobs: Iterable[KernelJob]) -> str:
@@ -168,7 +170,7 @@ def group_source(jobs: tuple[KernelJob, ...]) -> str:
     return group_kernel(jobs).text
 
 
-def group_kernel(jobs: tuple[KernelJob, ...]) -> KernelBody:
+def group_kernel(jobs: tuple[KernelJob, ...], address: str = "{}") -> KernelBody:
     """Return the kernel of a group: for each job its blocks and threads along both dimensions, then its parameters."""
     shape = ("blocks_x", "blocks_y", "threads_x", "threads_y")
     parameters, body = [], ["int block = blockIdx.x;"]
@@ -178,7 +180,7 @@ def group_kernel(jobs: tuple[KernelJob, ...]) -> KernelBody:
         place = f"place_in(block, {', '.join(here)})"
         body += [
             f"if (block < {here[0]} * {here[1]}) {{",
-            f"    if (threadIdx.x < {here[2]} * {here[3]}) {job.called(place, f'_{k}')}",
+            f"    if (threadIdx.x < {here[2]} * {here[3]}) {job.called(place, f'_{k}', address)}",
             "    return;",
             "}",
             f"block -= {here[0]} * {here[1]};",
