@@ -33,7 +33,7 @@ from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.search import search_rows, searched
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.splits import split_rows
+from gdkernels.tabular.splits import split_rows, unasked
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
 from gdkernels.tabular.time_order import in_time_order
 from gdkernels.tabular.training_plan import TrainingPlan
@@ -83,7 +83,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         if (cross_fit := CrossFit.of(preparation, own, rows.learn)) is not None:
             x[rows.learn] = cross_fit.transform(own, rows.learn)
         profiles = profiles_of(own, preparation, encoded[rows.learn])
-    remarks += remarks_on(settings, table, preparation, rows.learn)
+    remarks += [*remarks_on(settings, table, preparation, rows.learn), *unasked(settings, learn)]
     check_range(y, table, targets, settings.precision)
     check_test_file(settings, preparation)
     outputs, network_y = network_targets(preparation, loss, y)

@@ -18,7 +18,7 @@ from gdkernels.tabular import defaults
 from gdkernels.tabular.settings import TabularSettings, chooses_penalty
 from gdkernels.tabular.split_rules import latest_from, moment_text
 
-__all__ = ["RowSplit", "is_cross_validated", "is_folded", "split_rows", "stops_together"]
+__all__ = ["RowSplit", "is_cross_validated", "is_folded", "split_rows", "stops_together", "unasked"]
 
 Indices = npt.NDArray[np.int64]
 
@@ -180,7 +180,28 @@ def stops_together(settings: TabularSettings, records: int) -> bool:
     return _goes_by_rows_left_out(settings, records) and defaults.FEW < records <= defaults.SMALL
 
 
+def unasked(settings: TabularSettings, records: int) -> list[str]:
+    """Return what to say where rows left out would choose the penalty and the end, but for what the user asked for."""
+    changes = [keyword(name) for name in _changes(settings) if name != "patience"]  # 0 of that says it itself
+    if not changes or not is_folded(settings, records) or chooses_penalty(settings):
+        return []
+    return [
+        f"with {' and '.join(changes)}, rows left out choose neither the penalty nor when all networks stop: each "
+        f"takes the penalty for a table of this size, unless you say {keyword('l2')}, and stops by itself"
+    ]
+
+
 def _goes_by_rows_left_out(settings: TabularSettings, records: int) -> bool:
+    return is_folded(settings, records) and not _changes(settings) and not chooses_penalty(settings)
+
+
+def _changes(settings: TabularSettings) -> list[str]:
+    """Return what was asked for that a choice by rows left out does not know."""
     constant = describe(resolve("schedule", settings.schedule)) == describe(resolve("schedule", "constant"))
-    changed = settings.checkpoint is not None or settings.retries or settings.patience == 0 or not constant
-    return is_folded(settings, records) and not changed and not chooses_penalty(settings)
+    found = {
+        "checkpoint": settings.checkpoint is not None,
+        "retries": bool(settings.retries),
+        "patience": settings.patience == 0,
+        "schedule": not constant,
+    }
+    return [name for name, asked in found.items() if asked]
