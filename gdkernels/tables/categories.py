@@ -17,9 +17,10 @@ from gdkernels.tables.meaning import read_as
 from gdkernels.tables.reading import TEXT, Reading
 from gdkernels.tables.table import Table
 
-__all__ = ["Category"]
+__all__ = ["TOO_RARE", "Category"]
 
 RARE = 5  # a value of fewer training rows is pooled with the other rare ones
+TOO_RARE = f"fewer than two values are in at least {RARE} training rows"
 MOST_LEVELS = 100  # that have an input each; beside more, the mean of the target by value is a number
 # Where that tells something, so do inputs of more values, as far as tables of few records and few values have room.
 MOST_WITH_MEANS, _CELLS, _ENCODED = 1000, 20_000_000, 4_000_000
@@ -74,7 +75,7 @@ class Category:
         if len(kept) + other + has_gaps < 2 and not means:
             if len(counts) <= 1 and not gaps:
                 return Dropped(name, f"constant: {next(iter(counts), None)!r} in every training row")
-            return Dropped(name, f"fewer than two values are in at least {RARE} training rows")
+            return Dropped(name, TOO_RARE)
         why = [*([note] if note else []), f"{len(counts):,} values"]
         if len(counts) > len(kept):
             why.append(f"{len(counts) - len(kept):,} rare ones pooled" if other else "the rare ones count as average")

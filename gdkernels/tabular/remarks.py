@@ -7,9 +7,10 @@ import numpy.typing as npt
 
 from gdkernels.errors import keyword
 from gdkernels.tables import Preparation, Table, Text
+from gdkernels.tables.categories import TOO_RARE
 from gdkernels.tables.checked import numbers_of
 from gdkernels.tables.column_data import finding_of, number_text
-from gdkernels.tables.columns import Category
+from gdkernels.tables.columns import Category, Dropped
 from gdkernels.tables.sentinels import sentinels_of
 from gdkernels.tabular.evaluation import Evaluation
 from gdkernels.tabular.leakage import leaks
@@ -83,9 +84,12 @@ def _pooled(
     """Return which columns are names most of which are too rare to be learned, as those of a format nobody knows."""
     said = []
     for kind in preparation.columns:
-        if not isinstance(kind, Category) or kind.means or kind.name in settings.choices.named:
+        if kind.name in settings.choices.named:
             continue
-        share = float(np.mean(kind.codes_in(table)[learn] == kind.unseen)) if kind.other else 0.0
+        if isinstance(kind, Category) and not kind.means:
+            share = float(np.mean(kind.codes_in(table)[learn] == kind.unseen)) if kind.other else 0.0
+        else:
+            share = 1.0 if isinstance(kind, Dropped) and kind.why == TOO_RARE else 0.0
         if share > _POOLED and not finding_of(table.columns[kind.name]).note:
             said.append(
                 f"column {kind.name!r} is read as names, {share:.0%} of which are too rare to be told apart: if "

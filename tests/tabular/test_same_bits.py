@@ -86,6 +86,7 @@ def test_both_faces_write_the_same_model(table, trained, tmp_path, name):
     for changing in ("seconds", "samples_per_second", "memory"):
         assert mine.pop(changing) is not None
         told.pop(changing)
+    assert len(mine.pop("remarks")) == len(told.pop("remarks")), "each face names its own keywords"
     assert {"model": str(model), "plot": None, "profile": None, **mine} == told
 
 
