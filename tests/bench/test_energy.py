@@ -223,10 +223,10 @@ def test_a_process_reads_the_counters_beside_its_samples(zones, monkeypatch):
     from gdkernels.bench.participants.adapters.choose import adapter_of
     from gdkernels.bench.participants.participant import Participant
     from gdkernels.bench.participants.task import TrainingTask
-    from gdkernels.bench.processes.server import _Server
+    from gdkernels.bench.processes.server import Server
 
     monkeypatch.setattr(energy.RaplMeter.__init__, "__defaults__", (zones.folder,))
-    server = _Server(adapter_of(Participant("numpy", False)), 0.0)
+    server = Server(adapter_of(Participant("numpy", False)), 0.0)
     server.answer({"load": TrainingTask((4, 3, 1), 8, 16).as_dict()})
     question = {"time": 0.01, "stage": "epoch", "placement": "resident"}
     server.answer(question)  # the first one warms up

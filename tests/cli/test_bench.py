@@ -117,7 +117,7 @@ def test_files_are_not_overwritten(refused, tmp_path):
 @pytest.fixture
 def measured(monkeypatch):
     """Have results at once that somebody measured."""
-    monkeypatch.setattr(bench, "_measure", lambda args: results())
+    monkeypatch.setattr(bench, "_measure", lambda args, threads: results())
     return results()
 
 
@@ -162,7 +162,7 @@ def test_what_could_not_be_written_is_said_although_nobody_reads_the_table(measu
 
 
 def test_results_whose_name_was_taken_meanwhile_are_written_beside(command, tmp_path, monkeypatch):
-    def measure(args):
+    def measure(args, threads):
         (tmp_path / "r.json").write_text("precious")
         return results()
 

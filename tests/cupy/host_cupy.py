@@ -62,6 +62,10 @@ class Array(np.ndarray):
 
     device = property(lambda self: self._where)
 
+    def move(self, device):
+        """Say that it is on the device of this number."""
+        self._where = types.SimpleNamespace(id=device)
+
     def set(self, values):
         assert (values.shape, values.dtype) == (self.shape, self.dtype)
         PENDING.append((self, values))  # nobody promises that it is read before the stream has come to it

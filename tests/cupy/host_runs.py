@@ -22,7 +22,14 @@ class HostNamespace:
 
 
 def _made(make, *given, device=None, **options):
-    return make(*given, **options).view(Array)
+    made = make(*given, **options).view(Array)
+    if isinstance(given[0], Array):  # a copy stays where that is
+        made.move(given[0].device.id)
+    else:
+        import cupy
+
+        made.move(cupy.cuda.Device().id)
+    return made
 
 
 class OnHost(CuPyBackend):

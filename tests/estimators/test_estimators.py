@@ -100,12 +100,10 @@ def test_losses_and_activations_of_ones_own():
             model = MLPRegressor(loss, (9, 5), [mish, "gelu"], solver=solver, random_state=0, max_iter=40)
             model.fit(X, NUMBERS)
             assert model.loss_curve_[-1] < model.loss_curve_[0]
-            assert (
-                model._live.network._executable(
-                    model._live.network.structure.program(Objective(model._objective()))
-                ).origin
-                == "compiled"
-            )
+            network = model._live.network
+            program = network.structure.program(Objective(model._objective()))
+            with network.bound(X) as binding:
+                assert binding.executable(program).origin == "compiled"
     model = MLPClassifier(loss=brier, random_state=0, max_iter=30).fit(X, LABELS)
     error = np.sum((model.predict_proba(X) - (LABELS[:, None] == model.classes_)) ** 2, axis=1)
     assert model.out_activation_ == "softmax"

@@ -20,6 +20,7 @@ from gdkernels.definition import activations, losses
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam
 from gdkernels.errors import BackendError
+from gdkernels.graph.remembered import forget_traces
 from gdkernels.system.cache_folder import cache_folder
 from gdkernels.testing.cases import CASES, chained, data_of
 
@@ -34,9 +35,14 @@ def checked(monkeypatch, tmp_path):
     monkeypatch.setenv("GDKERNELS_CHECK", "always")
     monkeypatch.setenv("GDKERNELS_CACHE", str(tmp_path / "cache"))
     ways._warn_once.cache_clear()
-    compilation.code_of_loops.cache_clear()
+    forget_code()
     yield
+    forget_code()
+
+
+def forget_code():
     compilation.code_of_loops.cache_clear()
+    forget_traces()
 
 
 def compiled(program=PROGRAM, precision="float32", **choices):
