@@ -57,6 +57,19 @@ def test_bits_depend_on_the_shards_alone(backend, name):
         assert loss == pytest.approx(other, rel=2e-5)
 
 
+def test_shards_of_several_tiles_have_the_error_of_all_of_them():
+    x = STREAM.standard_normal((2100, 8)).astype(np.float32)
+    settings = {"backend": "numba", "sizes": (8, 32, 32, 1), "data": (x, np.sin(x[:, :1])), "batch_size": 1024}
+    settings |= {"optimizer": "sgd", "clip_norm": 0.01, "gradient_norm": True}
+    bits, told, history = trained(None, 2, **settings)
+    assert history.plan.choices["tile_rows"] < 512 // 2
+    for found in on_ranks(2, lambda group: trained(group, 2, **settings)):
+        assert found[:2] == (bits, told)
+    exact = trained(None, 1, **settings | {"backend": "numpy", "precision": "float64"})[1]
+    assert [e[0] for e in told] == pytest.approx([e[0] for e in exact], rel=2e-6)
+    assert [e[2] for e in told] == pytest.approx([e[2] for e in exact], rel=2e-5)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_networks_of_all_kinds_have_the_bits_of_their_shards(backend):
     for settings in (

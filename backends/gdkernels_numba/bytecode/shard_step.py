@@ -70,7 +70,8 @@ class ShardStep:
         self.length = len(self.gradients) if self._places is None else len(self._places)
         count = len(layout.totals)
         self._partials = self._at(layout.part_base, WORD * count, np.float64)
-        self._found = self._at(layout.found, WORD * count, np.float64)
+        found = self._at(layout.found, layout.part_bytes * layout.tiles, np.float64)
+        self._found = found.reshape(layout.tiles, -1)[:, :count]  # of each tile
         in_rows = [k for k, node in enumerate(layout.totals) if layout.phase_of[node.id] == 0]
         self._in_rows = np.array(in_rows, np.int64)
         self._results = np.empty(TOTALS)
@@ -124,7 +125,9 @@ class ShardStep:
 
     @property
     def totals(self) -> npt.NDArray[np.float64]:
-        found: npt.NDArray[np.float64] = self._found[self._in_rows]
+        found: npt.NDArray[np.float64] = np.zeros(len(self._in_rows))
+        for of_tile in self._found:  # one after the other, as the interpreter adds them
+            found += of_tile[self._in_rows]
         return found
 
     @property
@@ -155,7 +158,8 @@ class ShardStep:
     def update(self, totals: npt.NDArray[np.float64], numbers: Array | None) -> tuple[float, float]:
         """Take the step along `gradients`, with the sums over all rows; return E and the norm of the gradient."""
         self._partials[:] = 0.0
-        self._found[self._in_rows] = totals
+        self._found[:] = 0.0
+        self._found[0, self._in_rows] = totals
         context = self._of_update
         context[CONTEXT.scalars] = 0 if numbers is None else numbers.ctypes.data
         self._jobs[2]()
