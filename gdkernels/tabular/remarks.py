@@ -9,7 +9,7 @@ from gdkernels.errors import keyword
 from gdkernels.tables import Preparation, Table, Text
 from gdkernels.tables.categories import TOO_RARE
 from gdkernels.tables.checked import numbers_of
-from gdkernels.tables.column_data import finding_of, number_text
+from gdkernels.tables.column_data import Column, finding_of, number_text
 from gdkernels.tables.columns import Category, Dropped
 from gdkernels.tables.sentinels import sentinels_of
 from gdkernels.tabular.evaluation import Evaluation
@@ -86,10 +86,12 @@ def _pooled(
     for kind in preparation.columns:
         if kind.name in settings.choices.named:
             continue
-        if isinstance(kind, Category) and not kind.means:
-            share = float(np.mean(kind.codes_in(table)[learn] == kind.unseen)) if kind.other else 0.0
-        else:
-            share = 1.0 if isinstance(kind, Dropped) and kind.why == TOO_RARE else 0.0
+        if isinstance(kind, Dropped):
+            said += _dropped(kind, table.columns[kind.name])
+            continue
+        if not isinstance(kind, Category) or kind.means:
+            continue
+        share = float(np.mean(kind.codes_in(table)[learn] == kind.unseen)) if kind.other else 0.0
         if share > _POOLED and not finding_of(table.columns[kind.name]).note:
             said.append(
                 f"column {kind.name!r} is read as names, {share:.0%} of which are too rare to be told apart: if "
@@ -97,6 +99,16 @@ def _pooled(
                 f"{keyword('ignore', [kind.name])}"
             )
     return said
+
+
+def _dropped(kind: Dropped, column: Column) -> list[str]:
+    """Return the remark on names none of which is frequent; of an identifier, most records have their own."""
+    if kind.why != TOO_RARE or not isinstance(column, Text) or len(column.levels) > len(column) / 2:
+        return []
+    return [
+        f"column {kind.name!r} is left out, as it is read as names that are all too rare to learn: if they are numbers "
+        f"or dates, say how by {keyword('read')}"
+    ]
 
 
 def remarks_after(settings: TabularSettings, test: Evaluation | None) -> list[str]:

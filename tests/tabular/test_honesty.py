@@ -252,8 +252,10 @@ def test_a_column_of_numbers_that_is_read_as_text_is_noted(table):
     said = "column 'share' is read as text: 50% of the cells are numbers"
     assert any(r.startswith(said) for r in gd.TabularPredictor("y", **QUICK | {"epochs": 1}).fit(mixed).result_.remarks)
     rare = {**table, "spent": [f"{k}h {k % 60}m" for k in range(N // 2)] * 2}
-    said = "column 'spent' is read as names, 100% of which are too rare to be told apart"
+    said = "column 'spent' is left out, as it is read as names that are all too rare to learn"
     assert any(r.startswith(said) for r in gd.TabularPredictor("y").describe(rare)["remarks"])
+    own = {**table, "id": [f"N{k // 2 * (k % 3 > 0) + k}" for k in range(N)]}
+    assert not any("'id'" in r for r in gd.TabularPredictor("y").describe(own)["remarks"])
     losses = {**table, "gain": [f"({k}.5)" if k % 3 else f"{k}.5" for k in range(N)]}
     assert any("numbers in parentheses" in r for r in gd.TabularPredictor("y").describe(losses)["remarks"])
     named = gd.TabularPredictor("y", categorical="share", **QUICK | {"epochs": 1}).fit(mixed)
