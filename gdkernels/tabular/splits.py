@@ -185,9 +185,12 @@ def unasked(settings: TabularSettings, records: int) -> list[str]:
     changes = [keyword(name) for name in _changes(settings) if name != "patience"]  # 0 of that says it itself
     if not changes or not is_folded(settings, records) or chooses_penalty(settings):
         return []
+    said = f"with {' and '.join(changes)}, rows left out choose "
+    if settings.l2 is not None:
+        return [f"{said}no epoch at which all networks stop: each stops by itself"]
     return [
-        f"with {' and '.join(changes)}, rows left out choose neither the penalty nor when all networks stop: each "
-        f"takes the penalty for a table of this size, unless you say {keyword('l2')}, and stops by itself"
+        f"{said}neither the penalty nor when all networks stop: each takes the penalty for a table of this size, "
+        f"unless you say {keyword('l2')}, and stops by itself"
     ]
 
 

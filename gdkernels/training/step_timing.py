@@ -27,9 +27,7 @@ def seconds_of_a_step(group: Group, executable: Executable, state: State, train:
     """
     if not isinstance(executable, Sharded) or not isinstance(train, Records) or train.sparse:
         return None
-    batch, binding = min(batch_size, len(train)), train.binding
-    with binding.backend.on_device(binding.device):
-        copied = state.copy(binding.xp)
+    batch, copied = min(batch_size, len(train)), state.copy(train.binding.xp)
     began = time.perf_counter()
     drawn = epoch_order(state.seed, 0, len(train))
     order: Any = drawn[:batch] if executable.takes_keyed_orders else np.asarray(drawn)[:batch]

@@ -31,7 +31,7 @@ SPELLED = {"F32": "32F", "F32_FAST_TF32": "32F_FAST_TF32", "F64": "64F"}
 def library():
     pytest.importorskip("cuda.pathfinder", reason="cuda-pathfinder is not installed: it comes with CuPy")
     try:
-        return cublaslt.library()
+        return cublaslt.loaded_library()
     except cublaslt.CublasLtError as error:
         pytest.skip(str(error))
 

@@ -126,7 +126,7 @@ def test_a_library_that_fails_is_told_from_a_product_that_it_has_not(monkeypatch
         def __getattr__(self, name):
             return lambda *given: 0
 
-    monkeypatch.setattr(cublaslt, "library", Library)
+    monkeypatch.setattr(cublaslt, "loaded_library", Library)
     given = types.SimpleNamespace(handle=None)
     status.append(cublaslt.NOT_SUPPORTED)
     assert cublaslt.algorithms(given, given, (given, given, given), 0) == []

@@ -138,7 +138,7 @@ class TwinDevice:
 
 class TwinKernels:
     def __init__(self, device, library):
-        self.device, self.library = device, library
+        self.device, self.twins = device, library
 
     def resident(self):
         return self.device.ctas
@@ -148,6 +148,6 @@ class TwinKernels:
 
     def launch(self, name, ctas, shared_bytes, arguments, *, together):
         assert not together or ctas <= self.device.ctas
-        self.library.launch(name, ctas, shared_bytes, arguments, self.device.schedule)
+        self.twins.launch(name, ctas, shared_bytes, arguments, self.device.schedule)
         if name in ("train", "train_many"):
-            self.device.mma, self.device.conflicts = map(int, self.library.counts)
+            self.device.mma, self.device.conflicts = map(int, self.twins.counts)

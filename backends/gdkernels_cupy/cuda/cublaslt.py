@@ -133,7 +133,7 @@ _SIGNATURES: dict[str, list[Any]] = {
 
 
 @cache
-def library() -> Any:
+def loaded_library() -> Any:
     """Load cublasLt where cuda.pathfinder finds it.
 
     Raises
@@ -160,13 +160,13 @@ def library() -> Any:
 
 
 def call(name: str, *arguments: Any) -> None:
-    check(name, getattr(library(), name)(*arguments))
+    check(name, getattr(loaded_library(), name)(*arguments))
 
 
 def check(name: str, status: int) -> None:
     """Raise what a status says, unless it says that all is well."""
     if status:
-        raise CublasLtError(f"{name}: {library().cublasLtGetStatusString(status).decode()}", status)
+        raise CublasLtError(f"{name}: {loaded_library().cublasLtGetStatusString(status).decode()}", status)
 
 
 class _Object:
@@ -268,7 +268,9 @@ def algorithms(
     results, found = (HeuristicResult * count)(), ctypes.c_int()
     a, b, d = layouts
     objects = [o.handle for o in (descriptor, a, b, d, d, preference)]
-    status = library().cublasLtMatmulAlgoGetHeuristic(handle.handle, *objects, count, results, ctypes.byref(found))
+    status = loaded_library().cublasLtMatmulAlgoGetHeuristic(
+        handle.handle, *objects, count, results, ctypes.byref(found)
+    )
     if status == NOT_SUPPORTED:
         return []
     check("cublasLtMatmulAlgoGetHeuristic", status)
@@ -286,7 +288,7 @@ def can_run(
     a, b, d = layouts
     objects = [o.handle for o in (descriptor, a, b, d, d)]
     result = HeuristicResult()
-    check = library().cublasLtMatmulAlgoCheck
+    check = loaded_library().cublasLtMatmulAlgoCheck
     status = check(handle.handle, *objects, ctypes.byref(algorithm), ctypes.byref(result))
     return bool(status == 0 and result.workspace <= workspace)
 

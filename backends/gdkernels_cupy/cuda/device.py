@@ -169,7 +169,7 @@ def describe(number: int) -> dict[str, Any]:
         "device": name.decode() if isinstance(name, bytes) else str(name),
         "uuid": uuid.hex() if isinstance(uuid, bytes) else str(uuid),
         "driver": int(runtime.driverGetVersion()),
-        "cublasLt": int(cublaslt.library().cublasLtGetVersion()),
+        "cublasLt": int(cublaslt.loaded_library().cublasLtGetVersion()),
         "nvrtc": list(cupy.cuda.nvrtc.getVersion()),
         "cupy": str(cupy.__version__),
         "gdkernels": __version__,
