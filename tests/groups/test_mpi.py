@@ -195,8 +195,8 @@ def test_a_script_that_ends_on_one_rank_while_the_others_wait_for_it_ends_all(tm
     script = tmp_path / "script.py"
     script.write_text(
         "import sys, time\nfrom gdkernels.groups import joined\n"
-        "group = joined('mpi')\ngroup.barrier()\nprint(time.time(), flush=True)\n"
-        "if group.rank == 1: sys.exit(int(sys.argv[1]))\n"
+        "group = joined('mpi')\ngroup.barrier()\n"
+        "if group.rank == 1: print(time.time(), flush=True), sys.exit(int(sys.argv[1]))\n"
         "if sys.argv[2] == 'wait': group.barrier()\nelse: time.sleep(0.5)"
     )
     ended = on_ranks(3, sys.executable, script, 7, "wait")
