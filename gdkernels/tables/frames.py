@@ -34,6 +34,10 @@ __all__ = ["ARROW", "PARQUET", "command", "polars", "read_frame"]
 
 PARQUET, ARROW = b"PAR1", b"ARROW1"
 
+# The settings of polars' allocator, jemalloc. Where there is no memory for the stack of a thread of its own, it asks
+# for that thread without end: by this work the reader would not see that polars waits for what never comes.
+_ALLOCATOR, _NO_THREAD = "_RJEM_MALLOC_CONF", "background_thread:false"
+
 # By process, as a fork has the pipes of its parent: a reader that nobody uses, for the next file. It ends by itself
 # when there is none within a second.
 _idle: dict[int, _Reader] = {}
@@ -137,6 +141,7 @@ class _Reader:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for this process
+            env=os.environ | {_ALLOCATOR: ",".join([*filter(None, [os.environ.get(_ALLOCATOR)]), _NO_THREAD])},
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
