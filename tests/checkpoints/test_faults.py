@@ -187,6 +187,7 @@ def test_a_full_disk_does_not_end_training(stopped, monkeypatch, caplog):
 # ---- signals
 
 
+@pytest.mark.usefixtures("signals_heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_writes_a_checkpoint_and_stops(tmp_path, number):
     def send(epoch):
@@ -254,6 +255,7 @@ def test_a_handler_that_python_does_not_know(tmp_path, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) == before == signal.SIG_DFL
 
 
+@pytest.mark.usefixtures("signals_heard")
 def test_a_second_interrupt_stops_at_once(tmp_path):
     def send(epoch):
         os.kill(os.getpid(), signal.SIGINT)

@@ -67,6 +67,7 @@ def test_checkpoints_of_another_run(train, tmp_path):
     assert (outcome.code, "--resume) goes on from them" in outcome.err) == (2, True)
 
 
+@pytest.mark.usefixtures("signals_heard")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals(tmp_path, number, code):
     write_csv(tmp_path / "t.csv", *made_up())

@@ -111,6 +111,7 @@ def test_predictions_that_nobody_could_read_are_refused_at_once(tmp_path, model)
 # ---- signals
 
 
+@pytest.mark.usefixtures("signals_heard")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_signal_leaves_no_temporary_file(tmp_path, model, number, code):
     (tmp_path / "m").write_bytes(model)

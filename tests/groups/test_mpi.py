@@ -203,8 +203,11 @@ def test_a_script_that_ends_on_one_rank_while_the_others_wait_for_it_ends_all(tm
     gone = time.time()
     assert ended.returncode == 7
     assert "of 3: rank 1 has ended its script, and this rank waits for it" in ended.stderr
-    assert gone - float(ended.stdout.split()[0]) < 5
     alone = on_ranks(3, sys.executable, script, 0, "go on")
+    usual = time.time() - float(
+        alone.stdout.split()[0]
+    )  # to end three processes here and now, half a second of sleep too
+    assert gone - float(ended.stdout.split()[0]) < 5 + 3 * usual, "five seconds, and what a busy machine takes"
     assert (alone.returncode, alone.stderr) == (0, ""), "others may go on without it"
 
 
@@ -215,8 +218,10 @@ def test_group_none_on_one_rank_only_ends_all(records):
     ended = run([MPIEXEC, "-n", "1", *train, ":", "-n", "1", *train, "--group", "none"], cwd=records)
     assert ended.returncode != 0
     assert "rank 1 of 2 has --group none, and others have not, so that some would wait for ever" in ended.stderr
-    assert time.monotonic() - began < 5
+    took, began = time.monotonic() - began, time.monotonic()
     both = on_ranks(2, *train, "--group", "none", "--json", cwd=records)
+    usual = time.monotonic() - began  # to start and to end two processes here and now
+    assert took < 5 + 3 * usual, "five seconds, and what a busy machine takes"
     assert both.returncode == 0, both.stderr
     assert both.stdout.count('"ranks": null') == 2 or both.stdout.count('"rows"') == 2
 
@@ -292,15 +297,16 @@ def test_a_signal_writes_a_checkpoint_and_ends_all(records):
         [MPIEXEC, "-n", "2", *command, "--every", "1 epochs"],
         cwd=records, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    until = time.monotonic() + 40
+    began = time.monotonic()
     while not list(records.glob("run/network-1/step-*")):
-        assert time.monotonic() < until, started.communicate(timeout=1)
+        assert time.monotonic() < began + 100, started.kill()
         assert started.poll() is None, started.communicate()
         time.sleep(0.05)
+    usual = time.monotonic() - began  # to start two processes here and now
     started.send_signal(signal.SIGTERM)
     began = time.monotonic()
-    _, told = started.communicate(timeout=10)
-    assert time.monotonic() - began < 5
+    _, told = started.communicate(timeout=60)
+    assert time.monotonic() - began < 5 + 3 * usual, "five seconds, and what a busy machine takes"
     assert started.returncode != 0
     if "Open MPI" not in run([MPIEXEC, "--version"]).stdout:  # which kills half a second after the signal
         assert "SIGTERM ended training; its checkpoint is in run/network-1" in told

@@ -60,14 +60,21 @@ def test_children_of_a_program_with_another_thread_in_llvm():
 
 
 COLD = """
-import os, sys, threading, time
+import os, sys, threading
 from gdkernels_numba import NumbaBackend
 
+class Held:  # keeps the thread in the middle of its import until the fork has begun
+    def find_spec(self, name, path=None, target=None):
+        if name == "llvmlite.binding" and threading.current_thread() is thread:
+            importing.set()
+            forking.wait()
+
+importing, forking = threading.Event(), threading.Event()
+sys.meta_path.insert(0, Held())
 thread = threading.Thread(target=NumbaBackend().unavailable)
 thread.start()
-while "llvmlite" not in sys.modules and thread.is_alive():
-    time.sleep(0.001)
-assert thread.is_alive()
+assert importing.wait(60)
+threading.Timer(0.2, forking.set).start()  # the fork itself waits for the import
 child = os.fork()
 if child == 0:
     os._exit(0 if NumbaBackend().unavailable() is None else 1)
