@@ -34,8 +34,8 @@ class Ensemble:
     Parameters
     ----------
     models
-        Trained networks with as many inputs and outputs; of any shapes. One may come several times, and then counts as
-        often.
+        Trained networks of any shapes, with the same numbers of inputs and outputs. One that you pass several times
+        counts as often.
 
     Raises
     ------
@@ -99,8 +99,8 @@ class Ensemble:
     def network(self) -> Network:
         """Return one network with these outputs, to be saved, exported, or trained on: the mean of blocks side by side.
 
-        Its outputs are means of probabilities if the models tell classes. Where a model comes several times, so does
-        its block.
+        Its outputs are means of probabilities if the models are classifiers. A model that comes several times has its
+        block several times.
         """
         first = self.models[0].network
         blocks = [model.network.structure.whole for model in self.models]
