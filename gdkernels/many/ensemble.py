@@ -50,9 +50,9 @@ class Ensemble:
         shapes = {(model.inputs, model.network.outputs) for model in self.models}
         if len(shapes) > 1:
             told = ", ".join(f"{inputs} → {outputs}" for inputs, outputs in sorted(shapes))
-            raise InputError(f"the models of an Ensemble have as many inputs and outputs, got {told}")
+            raise InputError(f"the models of an Ensemble must have the same numbers of inputs and outputs, got {told}")
         if len({self._classifies(model) for model in self.models}) > 1:
-            raise InputError("the models of an Ensemble all tell classes, or none does")
+            raise InputError("the models of an Ensemble must all be classifiers, or none of them")
 
     @staticmethod
     def _classifies(model: Network) -> bool:

@@ -123,7 +123,7 @@ def fit_many(
     cadence = Cadence.parse(every)
     checkpoints = None if checkpoint is None else Checkpoints(checkpoint, cadence, resume)
     if validation_rows is not None and validation is not None:
-        raise InputError("validation and validation_rows say twice what to validate on; leave one of them out")
+        raise InputError("validation and validation_rows both say what to validate on; leave one of them out")
     chosen, left_out = checked_rows(rows, len(models)), checked_rows(validation_rows, len(models), "validation_rows")
     data, work = SharedData(X, Y, sample_weight, validation), []
     for k, trainer in enumerate(trainers):

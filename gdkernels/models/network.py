@@ -109,7 +109,7 @@ class Network:
             Where nobody has said how many inputs it has, and it has seen no data.
         """
         if self._network is None:
-            raise InputError("the network knows its inputs from the first fit on; pass inputs= to have it before")
+            raise InputError("the network learns its number of inputs at the first fit; pass inputs= to set it before")
         return self._network
 
     def _known(self, X: Any) -> BoundNetwork:
