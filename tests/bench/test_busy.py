@@ -72,7 +72,8 @@ def test_one_that_is_gone_is_an_error():
 
 
 _PARENT = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background ignore it
 from gdkernels.bench.processes.busy import BusyProcesses
 
 with BusyProcesses(2) as busy, busy.spinning():

@@ -203,14 +203,13 @@ class Throughput:
                 self._refuse(one.rows, f"after it was timed, {after.problem}")
                 continue
             for row in one.rows:
-                taken = samples[process, row.busy]
-                # Of what is taken of a core on purpose, the probe of interference says nothing.
-                probed = [] if row.busy else taken
-                self.rows.add(row, _samples_of(taken, probed, one.before, after))
+                # Where a core is taken on purpose, the probe of interference says nothing.
+                taken = _samples_of(samples[process, row.busy], one.before, after, probed=not row.busy)
+                self.rows.add(row, taken)
 
 
 def _samples_of(
-    samples: Sequence[CallSample], probed: Sequence[CallSample], before: StageCheck, after: StageCheck
+    samples: Sequence[CallSample], before: StageCheck, after: StageCheck, *, probed: bool = True
 ) -> ProcessSamples:
     joules = tuple(s.joules for s in samples if s.joules is not None)
     return ProcessSamples(
@@ -219,8 +218,8 @@ def _samples_of(
         tuple(s.calls for s in samples),
         before.check,
         after.check,
-        tuple(s.clock_seconds for s in probed if s.clock_seconds is not None),
-        tuple(s.product_seconds for s in probed if s.product_seconds is not None),
+        tuple(s.clock_seconds for s in samples if probed and s.clock_seconds is not None),
+        tuple(s.product_seconds for s in samples if probed and s.product_seconds is not None),
         joules if len(joules) == len(samples) else (),
         next((s.no_energy for s in samples if s.no_energy is not None), None),
         tuple(s.exchange_seconds for s in samples if s.exchange_seconds is not None),

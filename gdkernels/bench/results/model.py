@@ -143,9 +143,12 @@ class BenchRow:
     @property
     def done(self) -> str:
         """What is done, in words."""
-        transfers = ", transfers included" if self.placement == "transfers" else ""
-        beside = f", beside {self.busy} busy process{'es' * (self.busy > 1)}" if self.busy else ""
-        return f"{self.stage}{transfers}{beside}"
+        return f"{self.stage}{', transfers included' * (self.placement == 'transfers')}{self.beside}"
+
+    @property
+    def beside(self) -> str:
+        """The busy processes beside it, in words that follow others."""
+        return f", beside {self.busy} busy process{'es' * (self.busy > 1)}" if self.busy else ""
 
     @property
     def placed(self) -> PlacedStage:
