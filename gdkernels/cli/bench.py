@@ -134,6 +134,13 @@ def _add_measurement(parser: ArgumentParser) -> None:
         metavar="N",
         help="repeat everything in new processes; compare needs five (1)",
     )
+    how.add_argument(
+        "--busy",
+        type=whole(1),
+        default=0,
+        metavar="N",
+        help="measure each row also beside N processes that keep cores busy, with the share of quiet speed kept (0)",
+    )
     how.add_argument("--to-loss", type=at_least(0), metavar="LOSS", help="also train until the mean loss is this low")
     how.add_argument(
         "--to-accuracy", type=at_least(0), metavar="SHARE", help="also train until this share of the classes is right"
@@ -196,7 +203,7 @@ def _run(args: Namespace, threads_of_rank: int) -> None:
         first = refused[0]
         raise RefusedError(
             f"{len(refused)} of {len(results.rows)} rows are refused; the first, {first.participant} at {first.case} "
-            f"{first.stage}: {first.reason}"
+            f"{first.done}: {first.reason}"
         )
 
 
@@ -226,6 +233,7 @@ def _measure(args: Namespace, threads_of_rank: int) -> BenchResults:
             seconds=args.time_limit or 160.0 * args.repeats,
             share=args.width / 100,
             goal=_goal(args, cases[0], Path(folder)),
+            busy=args.busy,
         )
         with _progress(parts(plan)) as progress:
             return benchmark(plan, "gdkernels " + shlex.join(args.arguments), progress)
