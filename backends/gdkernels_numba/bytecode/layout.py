@@ -21,10 +21,13 @@ from gdkernels.lowering.steps import (
     RowSums,
     kind_of,
     value_of,
+    wide_dims,
 )
 from gdkernels.lowering.task import ScheduledTask
+from gdkernels.lowering.values import vector_of
 from gdkernels_numba.bytecode.arena import Arena, Matrix, panels_of, pitch_of
 from gdkernels_numba.bytecode.packed import PackedOperands
+from gdkernels_numba.bytecode.value_places import ValuePlaces
 from gdkernels_numba.ir.vector import PANEL_BYTES, Format, padded
 from gdkernels_numba.plan import GRAIN, StepChoices
 from gdkernels_numba.vm.fields import WORD, StridedAddress
@@ -87,6 +90,8 @@ class StepLayout:
         Where the numbers of rows are that the batch looks up, by the number of their node.
     whole_gradients
         Whether every gradient has a place of its own; a caller that wants them asks for it.
+    values, computed
+        What is computed of parameters alone, if anything is, and the names of the inputs that stand for it.
     phase_of
         The phase of the update in which a total is known, by the number of its node.
     """
@@ -102,6 +107,8 @@ class StepLayout:
         whole_gradients: bool = False,
     ) -> None:
         self.task, self.sizes, self.choices, self.format = task, sizes, choices, format
+        self.values = task.values
+        self.computed = frozenset[str]() if task.values is None else frozenset(task.values.outputs)
         self._arena = arena
         result, pieces = task.schedule, choices.pieces
         self.by_piece = choices.column_parallel or format.bf16
@@ -112,8 +119,11 @@ class StepLayout:
         by_rows = _read_by_rows(task)
         self.plain, self.flat = (by_rows, frozenset[str]()) if task.output is not None else (frozenset[str](), by_rows)
         self.parameters = {
-            name: self._parameter(name, node) for name, node in task.parameters.items() if name not in self.plain
+            name: self._parameter(name, node)
+            for name, node in task.parameters.items()
+            if name not in self.plain and (node.shape or name not in self.computed)
         }
+        self._values = None if self.values is None else ValuePlaces(self.values, arena, self.parameters)
         self.transposes = {
             p.weights.attribute: arena.matrix(self._padded(self.size(p.weights, 1)), self.size(p.weights, 0))
             for p in result.tile
@@ -139,8 +149,10 @@ class StepLayout:
         looked_up = [s for s in result.tile if isinstance(s, LookUp) and s.codes.id in summed]
         self.codes = {s.codes.id: arena.take(WORD * sizes["B"]) for s in looked_up}
 
-        loops = result.loops
-        self.scalars = list({n.id: n for loop in loops for n in loop.reads if n.dtype == SCALAR}.values())
+        loops, passes = result.loops, [] if self.values is None else self.values.passes
+        scalars = [n for loop in loops for n in loop.reads if n.dtype == SCALAR]
+        scalars += [] if self.values is None else self.values.scalars.values()
+        self.scalars = list({n.id: n for n in scalars}.values())
         by_row = {n.id for n in result.columns}
         self.totals = [n for loop in loops for n in loop.reductions if n.id not in by_row]
         later = {n.id for phase in result.updates[:-1] for loop in phase.values() for n in loop.reductions}
@@ -152,7 +164,8 @@ class StepLayout:
         self.part_bytes = -(-_NUMBER * max(1, len(self.totals)) // 64) * 64
         self.part_base = arena.take(self.part_bytes * self.contexts)
         self.found = arena.take(self.part_bytes * pieces * self.tiles)
-        operands = max(len(loop.reads) + len(loop.outputs) + len(loop.reductions) for loop in loops) if loops else 0
+        taken = [len(loop.reads) + len(loop.outputs) + len(loop.reductions) for loop in loops]
+        operands = max([0, *taken, *(len(step.reads) + len(step.writes) for step in passes)])
         self.operand_base = [arena.take(WORD * operands) for _ in range(self.contexts)]
         block = PANEL_BYTES * format.panel if choices.transposed_back else 0
         self.transposed_block = [arena.take(block) for _ in range(self.tile_contexts)]
@@ -183,6 +196,34 @@ class StepLayout:
     def is_kept_as_row(self, node: Node) -> bool:
         """Return whether weights, or their gradient, have one column: they are then stored as a row, unpadded."""
         return self.size(node, 1) == 1 and not self.format.bf16
+
+    @property
+    def needed_sums(self) -> list[Accumulation]:
+        """The sums over the batch that are needed as a whole before the update, to compute gradients of them."""
+        needed = set() if self.values is None else {node.id for node in self.values.sums.values()}
+        return [a for a in self.task.schedule.accumulations if a.node.id in needed]
+
+    def rows_of_sum(self, accumulation: Accumulation) -> int:
+        """Return how many rows a sum over the batch has."""
+        left, _ = self.factors(accumulation)
+        return 1 if left is None else self.size(left, 1)
+
+    def is_whole(self, accumulation: Accumulation) -> bool:
+        """Return whether a gradient has a place of its own, and not only room for a block."""
+        return self.whole_gradients or any(accumulation is a for a in self.needed_sums)
+
+    def place_of(self, value: Node) -> Matrix | int:
+        """Return where a value of `values` is: one that is computed, or one that others are computed of."""
+        assert self.values is not None, "there are values"
+        assert self._values is not None, "they have places"
+        place = self._values.of(value)
+        if place is not None:
+            return place
+        value = vector_of(value)
+        if value.id in self.values.parameters:
+            return self.parameters[self.values.parameters[value.id]]
+        found = self.values.sums[value.id]
+        return self.gradients[0][found.id] if wide_dims(found.shape) else self.number(found, 0)
 
     def is_private(self, accumulation: Accumulation | RowSums | EntrySums) -> bool:
         """Return whether each piece has a gradient of its own, which its tiles add to.
@@ -230,7 +271,8 @@ class StepLayout:
         """Return into how many pieces each thread's share of an update is cut."""
         result = self.task.schedule
         # A total over the parameters is summed over the pieces, so their number would change its bits.
-        if self.choices.threads == 1 or self.by_piece or len(result.updates) != 1 or result.row_sums:
+        in_turn = len(result.updates) != 1 or result.row_sums or self.values is not None
+        if self.choices.threads == 1 or self.by_piece or in_turn:
             return 1
         cost = sum(float(self.block_costs(name).sum()) for name in self.parameters if "." not in name)
         return max(1, min(_MOST_PIECES, int(cost / self.choices.pieces / _COST_OF_PIECE)))
@@ -243,7 +285,8 @@ class StepLayout:
         """
         result, trains = self.task.schedule, self.task.output is None
         in_place = self.by_piece or self.choices.tile_local_gradients or bool(result.row_sums)
-        return trains and self.choices.threads > 1 and not in_place and len(result.updates) == 1
+        in_turn = in_place or self.values is not None
+        return trains and self.choices.threads > 1 and not in_turn and len(result.updates) == 1
 
     def _is_whole(self, buffer: Buffer) -> bool:
         return buffer.whole or (buffer.kept and not self.choices.tile_local_gradients and not self.format.bf16)
@@ -269,23 +312,29 @@ class StepLayout:
         blocks: list[Matrix] = []
         pieces = []
         by_thread = self.updates_by_thread
+
+        def whole(a: Accumulation, number: int, mine: dict[int, Matrix]) -> None:
+            if a.node.id not in shared or by_thread or (self.is_private(a) and number < self.choices.pieces):
+                left, right = self.factors(a)
+                rows = 1 if left is None else self._padded(self.size(left, 1))
+                shared[a.node.id] = arena.matrix(rows, self.size(right, 1))
+            mine[a.node.id] = shared[a.node.id]
+
         for number in range(self.choices.threads if by_thread else max(self.choices.pieces, self.update_pieces)):
             mine: dict[int, Matrix] = dict(self.row_gradients)
             blocks.clear()
             for name in self.task.schedule.updates[-1] if self.task.schedule.updates else ():
                 summed = [a for a in self.accumulated_for(name) if isinstance(a, Accumulation)]
                 for k, a in enumerate(summed):
-                    left, right = self.factors(a)
-                    columns = self.size(right, 1)
+                    left, _ = self.factors(a)
                     if left is not None and not self.whole_gradients:
                         if k == len(blocks):
                             blocks.append(arena.matrix(panel, panel))
                         mine[a.node.id] = blocks[k]
-                    elif a.node.id not in shared or by_thread or (self.is_private(a) and number < self.choices.pieces):
-                        rows = 1 if left is None else self._padded(self.size(left, 1))
-                        mine[a.node.id] = shared[a.node.id] = arena.matrix(rows, columns)
                     else:
-                        mine[a.node.id] = shared[a.node.id]
+                        whole(a, number, mine)
+            for a in self.needed_sums:
+                whole(a, number, mine)
             pieces.append(mine)
         return pieces
 
@@ -324,6 +373,11 @@ class StepLayout:
             return StridedAddress(self._columns[context][node.id])
         if node.id in self._parts:
             return StridedAddress(self.part(node, context))
+        if node.op == "input" and node.dtype != SCALAR and not node.shape:
+            assert self.values is not None, "a number that is no parameter is computed"
+            place = self.place_of(self.values.outputs[node.attribute])
+            assert isinstance(place, int), "it is a number"
+            return StridedAddress(place)
         if node.op == "input" and node.dtype != SCALAR:
             return StridedAddress(self.at_column(self.parameters[node.attribute], column), 0, PANEL_BYTES)
         return StridedAddress(self.number(node, context))
@@ -422,7 +476,8 @@ def _read_by_rows(task: ScheduledTask) -> frozenset[str]:
     rows |= {s.weights.attribute for s in tile if isinstance(s, EntryProduct)}
     multiplied = {s.weights.attribute for s in tile if isinstance(s, Product)}
     read = {n.attribute for s in tile if isinstance(s, Loop) for n in s.reads if n.op == "input"}
-    return frozenset(rows - multiplied - read)
+    of_values = set() if task.values is None else {*task.values.outputs, *task.values.parameters.values()}
+    return frozenset(rows - multiplied - read - of_values)
 
 
 def runs_over(step: object, node: Node) -> bool:
