@@ -116,6 +116,7 @@ class _Products(Products):
         self._program = replace(program, objective=None, optimizer=None)
         self._lists, self._plan = _Lists(backend, self._program, plan), plan
         self._task = schedule_products(self._program, CUDA_FUNCTIONS)
+        self._task.refuse_values("the list")
         self._backend = backend
 
     def rows(self, dtype):

@@ -52,7 +52,7 @@ class _ValueWriter:
 
     def write_copies(self, name: str) -> None:
         """Write the copies of all blocks of a computed matrix."""
-        with self.stream.with_body(self._blocks(self.layout.rows(name), self.layout.parameters[name].columns)):
+        with self.stream.with_body(self._blocks(self.layout.forms.rows(name), self.layout.parameters[name].columns)):
             write_copies(self.writer, self.stream, name)
 
     def _blocks(self, rows: int, columns: int) -> ForBlocks:
