@@ -56,6 +56,7 @@ class _Lists(Executable):
     def __init__(self, backend, program, plan):
         self.plan, self._backend, self._program = plan, backend, program
         self._prediction = schedule_prediction(program, CUDA_FUNCTIONS)
+        self._prediction.refuse_values("the list")
         self._training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer else None
 
     def _interpreter(self, task, batch):
@@ -116,7 +117,6 @@ class _Products(Products):
         self._program = replace(program, objective=None, optimizer=None)
         self._lists, self._plan = _Lists(backend, self._program, plan), plan
         self._task = schedule_products(self._program, CUDA_FUNCTIONS)
-        self._task.refuse_values("the list")
         self._backend = backend
 
     def rows(self, dtype):
