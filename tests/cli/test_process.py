@@ -58,7 +58,7 @@ def test_work_that_was_done_is_done_although_nobody_reads_of_it(tmp_path):
 def test_a_full_stdout_is_a_line(unbuffered, command, monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     if command == "predict":
-        process(*QUICK, "--out", str(tmp_path / "m"), stdout=subprocess.DEVNULL)
+        assert main([*QUICK, "--out", str(tmp_path / "m")]) == 0
     line = QUICK if command == "train" else ("predict", str(tmp_path / "m"), "diabetes")
     with Path("/dev/full").open("w") as full:
         done = process(*line, stdout=full, stderr=subprocess.PIPE, text=True)

@@ -123,7 +123,15 @@ def test_classes_weights_and_other_precisions(folder):
     assert history.loss[-1] < history.loss[0]
 
 
-@pytest.mark.parametrize("weights", [False, True])
+@pytest.mark.parametrize(
+    ("backend", "weights"),
+    [  # weights of records are read beside them, whatever computes
+        ("numpy", True),
+        ("numba", False),
+        pytest.param("numpy", False, marks=pytest.mark.slow),
+        pytest.param("numba", True, marks=pytest.mark.slow),
+    ],
+)
 def test_from_every_checkpoint(folder, backend, weights):
     def fit(name):
         made = trainer(backend, schedule="cosine")

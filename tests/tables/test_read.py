@@ -1,5 +1,6 @@
 """Tables are read as they are, or refused in one line that says where they are wrong."""
 
+import csv
 import errno
 import importlib
 import sys
@@ -49,9 +50,10 @@ def test_a_delimiter_inside_quotes_divides_nothing(tmp_path):
 
 
 def test_a_header_longer_than_a_cell_may_be(tmp_path):
-    names = [f"gene-{k:06}" for k in range(20_000)]
-    path = csv_file(tmp_path, "\t".join(names) + "\n" + "\t".join(["1"] * 20_000))
-    assert len(read(path).columns) == 20_000
+    names = [f"gene-{k:0100}" for k in range(2_000)]
+    path = csv_file(tmp_path, "\t".join(names) + "\n" + "\t".join(["1"] * 2_000))
+    assert len("\t".join(names)) > csv.field_size_limit()
+    assert len(read(path).columns) == 2_000
 
 
 @settings(max_examples=50, deadline=None)
