@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up import made_up, write_csv
 
 import gdkernels as gd
 from gdkernels.cli import main
@@ -21,7 +22,7 @@ from gdkernels.training.progress import Progress
 ROOT = Path(__file__).parents[2]
 PATHS = os.pathsep.join([str(ROOT), str(ROOT / "backends")])
 ENVIRONMENT = os.environ | {"PYTHONPATH": PATHS, "GDKERNELS_BACKEND": "numpy"}
-TRAIN = ("train", "diabetes", "--epochs", "3", "--hidden", "3")
+TRAIN = ("train", "penguins", "--ignore", "Comments", "--epochs", "3", "--hidden", "3")
 
 
 def shell(tmp_path, line):
@@ -36,7 +37,8 @@ def shell(tmp_path, line):
 def model(tmp_path_factory):
     """Return the bytes of a model."""
     folder = tmp_path_factory.mktemp("model")
-    shell(folder, f"{shlex.join(TRAIN)} --out m")
+    write_csv(folder / "t.csv", *made_up())
+    shell(folder, "train t.csv --target y --epochs 3 --hidden 3 --out m")
     return (folder / "m").read_bytes()
 
 
@@ -76,7 +78,7 @@ def test_without_a_home_and_a_place_for_temporary_files_work_is_done(homeless, t
     (tmp_path / "file").touch()
     monkeypatch.setenv("GDKERNELS_BACKEND", "numpy")
     assert main([*TRAIN, "--out", str(tmp_path / "m")]) == 0
-    assert main(["predict", str(tmp_path / "m"), "diabetes"]) == 0
+    assert main(["predict", str(tmp_path / "m"), "penguins"]) == 0
     assert main(["cache"]) == 0
     assert capsys.readouterr().err == ""
     assert main(["doctor"]) == 1
@@ -91,7 +93,7 @@ def test_streams_that_are_closed(tmp_path, closed):
     done = shell(tmp_path, f"{shlex.join(TRAIN)} --out m {closed}")
     assert (done.returncode, done.stderr) == (0, "")
     assert gd.load(tmp_path / "m", backend="numpy")
-    assert ("r2" in done.stdout) == (">&-" not in closed.split())
+    assert ("accuracy" in done.stdout) == (">&-" not in closed.split())
 
 
 def test_errors_never_go_to_stdout(tmp_path):
@@ -101,11 +103,12 @@ def test_errors_never_go_to_stdout(tmp_path):
 
 def test_predictions_that_nobody_could_read_are_refused_at_once(tmp_path, model):
     (tmp_path / "m").write_bytes(model)
-    done = shell(tmp_path, "predict m diabetes >&-")
+    write_csv(tmp_path / "t.csv", *made_up())
+    done = shell(tmp_path, "predict m t.csv >&-")
     assert done.returncode == 2
     assert "stdout is closed, and predictions go there; give --out FILE" in done.stderr
-    assert shell(tmp_path, "predict m diabetes --out p.csv >&-").returncode == 0
-    assert len((tmp_path / "p.csv").read_text().splitlines()) == 443
+    assert shell(tmp_path, "predict m t.csv --out p.csv >&-").returncode == 0
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 241
 
 
 # ---- signals
@@ -115,8 +118,7 @@ def test_predictions_that_nobody_could_read_are_refused_at_once(tmp_path, model)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_signal_leaves_no_temporary_file(tmp_path, model, number, code):
     (tmp_path / "m").write_bytes(model)
-    header = "age,sex,bmi,bp,s1,s2,s3,s4,s5,s6\n"  # those of the model: prediction takes seconds
-    (tmp_path / "t.csv").write_text(header + "0,0,0,0,0,0,0,0,0,0\n" * 2_000_000)
+    (tmp_path / "t.csv").write_text("a,b,c\n" + "0,0,0\n" * 4_000_000)  # prediction takes seconds
     run = subprocess.Popen(
         # It gives way, so that on a busy machine this process sees it at work.
         ["nice", "-n", "10", sys.executable, "-m", "gdkernels", "predict", "m", "t.csv", "--out", "p.csv"],
@@ -156,7 +158,7 @@ import os, signal, sys
 from gdkernels.cli import main
 from gdkernels.models import mlp
 mlp.MLP.fit = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)
-print(os.getpid(), main(["train", "diabetes", "--hidden", "3"]))
+print(os.getpid(), main(["train", "penguins", "--hidden", "3"]))
 """
 
 
