@@ -44,8 +44,8 @@ def main(backend):
     for method in ("fork", "spawn"):
         with ProcessPoolExecutor(2, multiprocessing.get_context(method)) as pool:
             assert list(pool.map(job, numbers)) == alone, method
-    for prefer in ("processes", "threads"):
-        with joblib.Parallel(n_jobs=4, prefer=prefer) as parallel:
+    for prefer, count in (("processes", 2), ("threads", 4)):
+        with joblib.Parallel(n_jobs=count, prefer=prefer) as parallel:
             assert parallel(joblib.delayed(job)(k) for k in numbers) == alone, f"joblib, {prefer}"
 
 

@@ -4,6 +4,8 @@ A run is disturbed again and again until it ends; then its result is compared, t
 never disturbed, and the next begins. Ends with a table of what was injected and what was lost.
 """
 
+import math
+import os
 import resource
 import shutil
 import signal
@@ -31,8 +33,14 @@ def in_a_while(run, draw):
 
 
 def in_a_write(run, folder):
-    while run.poll() is None and not any(folder.glob(".gdkernels-*")):
-        pass
+    """Stop a run that writes a checkpoint, however long the system lets either of the two wait; or see its end."""
+    while run.poll() is None:
+        if any(folder.glob(".gdkernels-*")):
+            run.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, run.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            if any(folder.glob(".gdkernels-*")):
+                return
+            run.send_signal(signal.SIGCONT)  # it was ready before it was stopped
 
 
 def limit_files():
@@ -75,14 +83,14 @@ FAULTS = ("none", "kill -9", "kill -9 in a write", "SIGTERM", "SIGINT", "damaged
           "full disk", "a second run")  # fmt: skip
 
 
-def soak(seconds, backend, seed=0):
+def soak(backend, *, seconds=math.inf, faults=math.inf, seed=0):
     """Return how often each fault was injected, how many runs ended, and how many of them as they should not."""
     draw, injected, ended, lost = np.random.default_rng(seed), Counter(), 0, 0
     with tempfile.TemporaryDirectory() as name:
         expected = start(Path(name) / "whole", backend).communicate()[0]
         until = time.monotonic() + seconds  # not with the first run, which may compile
         folder = Path(name) / "c"
-        while time.monotonic() < until:
+        while time.monotonic() < until and injected.total() < faults:
             # A run ends in a second: those that let it end are rare, so that it takes many of the others to get there.
             fault = str(draw.choice(FAULTS, p=[0.02, *[0.156] * 6, 0.02, 0.024]))
             out = disturb(fault, folder, backend, draw)
@@ -94,7 +102,7 @@ def soak(seconds, backend, seed=0):
 
 
 if __name__ == "__main__":
-    injected, ended, lost = soak(60 * float(sys.argv[1]), sys.argv[2])
+    injected, ended, lost = soak(sys.argv[2], seconds=60 * float(sys.argv[1]))
     for fault in FAULTS:
         print(f"{injected[fault]:6,}  {fault}")
     print(f"{ended:6,}  runs came to their end, {lost} of them with other bits")
