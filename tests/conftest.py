@@ -98,6 +98,8 @@ def pytest_configure(config: pytest.Config) -> None:
     BLAS would start a thread for each core in each worker, and these wait for each other in loops: where workers share
     the cores, a small training then takes a minute in place of a second.
     """
+    for name in [n for n in os.environ if n.startswith("GDKERNELS_") and not n.startswith("GDKERNELS_TEST_")]:
+        del os.environ[name]  # the backend, device or limits of whoever runs the tests
     if hasattr(config, "workerinput"):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of child processes, and of what is loaded later
         threadpoolctl.threadpool_limits(int(os.environ["OPENBLAS_NUM_THREADS"]), user_api="blas")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 
 import pytest
@@ -34,7 +35,7 @@ def test_a_table_on_stdout_and_a_file(command, tmp_path):
     assert "4-6-2 × 8: epoch" in outcome.out
     assert "all: cpu, float32, 1 thread" in outcome.out
     found = read(out)
-    assert found.command == f"gdkernels {' '.join(SMALL)} --run forward,epoch --out {out}"
+    assert found.command == f"gdkernels {' '.join(SMALL)} --run forward,epoch --out {shlex.quote(str(out))}"
     assert [row.status for row in found.rows] == ["measured", "measured"]
     assert found.environment["processor"]
     assert found.environment["blas"]
