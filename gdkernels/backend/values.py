@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PRECISIONS", "Plan", "State", "host_array", "storage_dtype"]
+from gdkernels.errors import InputError
+
+__all__ = ["PRECISIONS", "Plan", "State", "check_unmasked", "host_array", "storage_dtype", "without_history"]
 
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
 
@@ -24,10 +26,38 @@ def host_array(x: Any, dtype: npt.DTypeLike | None = None) -> npt.NDArray[Any]:
     """Return `x` as a NumPy array: a list, or an array in the host's memory of any library that speaks DLPack."""
     if type(x) is np.ndarray and (dtype is None or x.dtype == dtype):  # as nearly always
         return x
-    if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
-        x = np.from_dlpack(x)
+    if type(x) is not np.ndarray:
+        x = without_history(x)
+        if str(getattr(x, "dtype", None)) == "torch.bfloat16":  # NumPy has no such type; float32 holds all its numbers
+            x = x.float()
+        if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+            x = np.from_dlpack(x)
     with np.errstate(over="ignore"):  # what is too large is refused later, with its place
-        return np.asarray(x, dtype=dtype)
+        array = np.asarray(x)
+        if array.dtype.kind == "V" and array.dtype.name == "bfloat16":  # JAX's, which NumPy takes for no number
+            array = array.astype(np.float32)
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+
+def without_history(x: Any) -> Any:
+    """Return a tensor of torch without its history: its values are data, of which no gradient is asked here."""
+    return x.detach() if getattr(x, "requires_grad", False) is True else x
+
+
+def check_unmasked(x: Any, name: str) -> None:
+    """Raise `InputError` for an array of which values are masked: what stands behind a mask is no data.
+
+    Raises
+    ------
+    InputError
+        It says where the first of them is.
+    """
+    if isinstance(x, np.ma.MaskedArray) and (masked := np.ma.getmaskarray(x)).any():
+        place = ", ".join(map(str, np.argwhere(masked)[0].tolist()))
+        raise InputError(
+            f"{name} has {int(masked.sum()):,} masked values, first at [{place}]; fill them in by {name}.filled(…), or "
+            "leave those records out"
+        )
 
 
 @dataclass(frozen=True)

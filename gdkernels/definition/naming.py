@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from gdkernels.errors import InputError, unknown_name
+from gdkernels.system.loaded import is_of
 
 __all__ = ["KINDS", "Kind", "built_ins", "describe", "names", "resolve", "restore"]
 
@@ -159,7 +160,7 @@ def _check_signature(kind: Kind, value: Any) -> None:
     """Raise `InputError` for a function that cannot be called as those of its kind are."""
     count, keywords = _CALLED[kind]
     try:
-        signature = inspect.signature(value)
+        signature = inspect.signature(value.forward if is_of(value, "torch.nn", "Module") else value)
     except ValueError:  # a function of an extension may have none
         return
     try:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Backend, Plan, host_array
+from gdkernels.backend.values import without_history
 from gdkernels.dispatch import choosing
 from gdkernels.dispatch.binding import DLPACK_HOST, namespace_of
 from gdkernels.dispatch.choosing import Choice
@@ -47,6 +48,7 @@ class NativeBackend(Backend):
 
     def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
         wanted = getattr(self.xp, dtype)
+        x = without_history(x)
         if not self.owns(x):
             return self.xp.asarray(host_array(x, dtype), device=self._device, copy=True)
         import array_api_compat

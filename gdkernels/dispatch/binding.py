@@ -13,6 +13,7 @@ from gdkernels.backend import Backend, Executable, Plan, State, host_array, stor
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.gradient_accumulation import AccumulatingExecutable
 from gdkernels.backend.program import Program
+from gdkernels.backend.values import check_unmasked
 from gdkernels.checking.mode import check_mode
 from gdkernels.dispatch.estimates import plan_choices
 from gdkernels.dispatch.footprint import rows_that_fit
@@ -167,8 +168,8 @@ class Binding:
         InputError
             For text, ragged lists, or an array on a device that this backend does not reach.
         """
-        if hasattr(value, "toarray") and hasattr(value, "nnz"):
-            raise InputError(f"{name} is a sparse matrix, which MLPClassifier and MLPRegressor take: pass X.toarray()")
+        if type(value) is not np.ndarray:
+            _check_whole(value, name)
         array = value if self.backend.owns(value) else self._from_elsewhere(value, name)
         numeric = ("bool", "integral", "real floating")
         host = isinstance(array, np.ndarray)
@@ -265,9 +266,18 @@ def namespace_of(value: Any) -> Any:
     """Return the Array API namespace of `value`, or None for NumPy arrays, lists and frames."""
     import array_api_compat
 
-    if isinstance(value, np.ndarray) or not array_api_compat.is_array_api_obj(value):
+    if isinstance(value, (np.ndarray, np.generic)) or not array_api_compat.is_array_api_obj(value):
         return None
     return array_api_compat.array_namespace(value)
+
+
+def _check_whole(value: Any, name: str) -> None:
+    """Raise `InputError` for what does not hold a number in each place."""
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise InputError(f"{name} is a sparse matrix, which MLPClassifier and MLPRegressor take: pass {name}.toarray()")
+    if "sparse" in str(getattr(value, "layout", "")):
+        raise InputError(f"{name} is a sparse tensor of torch; pass {name}.to_dense()")
+    check_unmasked(value, name)
 
 
 def moved(state: State, old: Binding, new: Binding) -> State:

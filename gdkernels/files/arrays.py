@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.backend.values import check_unmasked, host_array
 from gdkernels.errors import FileError, InputError
 
 __all__ = ["Bounds", "FileRows", "HostRows", "Rows", "map_behind", "members_of", "rows_of"]
@@ -195,7 +196,8 @@ def rows_of(value: Any, name: str) -> Rows:
         return _npy(Path(value), name)
     if isinstance(value, np.memmap) and value.filename is not None and (mapped := map_behind(value)) is not None:
         return _mapped(value, mapped, name)
-    array = np.asarray(value)
+    check_unmasked(value, name)
+    array = host_array(value)
     if array.dtype.kind not in "biuf":
         raise InputError(f"{name} holds {array.dtype} values, not real numbers; encode text and categories first")
     return HostRows(array, name)

@@ -60,6 +60,11 @@ class Recorded:
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Node:
         raise TraceError(_not_namespace(self.graph, function.__name__, function.__name__))
 
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), options: Any = None) -> Node:
+        name = getattr(function, "__name__", "a function")
+        raise TraceError(f"torch.{name} cannot be traced{user_line()}; use functions of xp only")
+
     def __array__(self, *args: Any, **options: Any) -> Any:
         raise TraceError(f"an array (or a size) cannot become a NumPy array while it is traced{user_line()}; use xp")
 

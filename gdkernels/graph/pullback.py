@@ -82,7 +82,13 @@ def _trace(
         for k, shape in enumerate(pattern)
     ]
     rule = "an activation returns a number for each unit of each record"
-    output = returned(f(*inputs, xp=graph), f, inputs[0].shape if elementwise else None, rule)
+    try:
+        given = f(*inputs, xp=graph)
+    except TypeError as error:  # functions of an extension have no signature to be asked for
+        if "keyword argument 'xp'" not in str(error):
+            raise
+        raise TraceError(f"{_name(f)} is no function of arrays and xp: {error}") from None
+    output = returned(given, f, inputs[0].shape if elementwise else None, rule)
     return graph, inputs, output
 
 

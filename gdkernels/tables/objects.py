@@ -176,6 +176,8 @@ def _column(values: Any, name: str) -> Column:
             return polars_column(values, name, SOURCE)
         if _is(values, "pyarrow", "ChunkedArray", "Array"):
             return plain_column(values.to_pylist())
+        if isinstance(values, np.ma.MaskedArray):  # what stands behind a mask is no value: a gap
+            values = values.tolist()  # None in its place
         return plain_column(values)
     except InputError as error:
         raise error if repr(name) in str(error) else InputError(f"column {name!r} of {SOURCE}: {error}") from None

@@ -68,8 +68,9 @@ def _check_classes(table: Table, targets: tuple[str, ...], loss: str) -> None:
     if count > max(1, len(table) // 3):
         _check_dates(table, targets)
         raise InputError(
-            f"{targets[0]!r} has {count:,} different values in {len(table):,} records: too many for classes; "
-            f"use {keyword('task', 'regression')} if they are numbers, or another {keyword('target')}"
+            f"{targets[0]!r} has {count:,} different values in {len(table):,} records: too many for classes, "
+            f"of which each should have three; add records, use {keyword('task', 'regression')} if they are numbers, "
+            f"or another {keyword('target')}"
         )
 
 

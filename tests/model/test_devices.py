@@ -99,3 +99,30 @@ def test_a_device_that_the_backend_does_not_reach_is_refused():
 
     with pytest.raises(gd.InputError, match="X is on cuda:0 and would have to be copied to the host"):
         network(backend="numpy").predict(OnGPU())
+
+
+def test_tensors_of_torch_are_data_whatever_their_type_and_history():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    x = torch.linspace(-1, 1, 24).reshape(8, 3)
+    plain = gd.MLP([3, 2, 1], seed=0, backend="numpy").predict(x)
+    for given in (x.clone().requires_grad_(), torch.nn.Parameter(x)):
+        mlp = gd.MLP([3, 2, 1], seed=0)
+        assert torch.allclose(mlp.predict(given), plain, atol=1e-6)
+        assert mlp.backend in ("numba", "numpy")  # not torch's own namespace, as for what no other reaches
+    half = gd.MLP([3, 2, 1], seed=0, backend="numpy").predict(x.bfloat16())
+    assert torch.allclose(half, gd.MLP([3, 2, 1], seed=0, backend="numpy").predict(x.bfloat16().float()))
+    with pytest.raises(gd.InputError, match=r"X is a sparse tensor of torch; pass X\.to_dense"):
+        gd.MLP([3, 2, 1]).predict(x.to_sparse())
+    for module in (torch.nn.Tanh(), torch.relu):
+        with pytest.raises(gd.GdkernelsError, match="'xp'"):
+            gd.MLP([3, 2, 1], activation=module)
+    with pytest.raises(gd.TraceError, match=r"torch\.tanh cannot be traced .*; use functions of xp"):
+        gd.MLP([3, 2, 1], activation=lambda z, *, xp: torch.tanh(z))
+
+
+def test_bfloat16_of_jax_is_a_number():
+    jnp = pytest.importorskip("jax.numpy", reason="JAX is not installed")
+    x = jnp.linspace(-1, 1, 24).reshape(8, 3).astype(jnp.bfloat16)
+    found = gd.MLP([3, 2, 1], seed=0, backend="numpy").predict(x)
+    wanted = gd.MLP([3, 2, 1], seed=0, backend="numpy").predict(np.asarray(x, np.float32))
+    np.testing.assert_array_equal(np.asarray(found), wanted)

@@ -68,6 +68,8 @@ def test_what_is_no_array_of_numbers(tmp_path, path):
     np.save(tmp_path / "o.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(InputError, match="X holds object values, not real numbers"):
         rows_of(tmp_path / "o.npy", "X")
+    with pytest.raises(InputError, match=r"X has 1 masked values, first at \[1\]"):
+        rows_of(np.ma.masked_equal([1, 2], 2), "X")
     np.save(tmp_path / "three.npy", np.zeros((2, 2, 2)))
     with pytest.raises(InputError, match=r"must have the shape \[records\] or \[records, columns\]"):
         rows_of(tmp_path / "three.npy", "X")

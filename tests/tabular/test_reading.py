@@ -87,6 +87,12 @@ def test_larger_than_memory_is_read_as_in_memory(tmp_path, rows):
         gd.TabularPredictor("y", memory="100KB", **QUICK).fit(path)
 
 
+def test_what_a_mask_hides_is_a_gap():
+    hidden = np.ma.masked_greater(np.arange(40.0) % 9, 6)
+    (column,) = gd.TabularPredictor("y").describe({"a": hidden, "y": np.arange(40.0)})["columns"]
+    assert (column["gaps"], column["such_as"]) == (8, [0.0, 6.0])
+
+
 def test_days_that_may_be_times_are_asked_for():
     table = {"day": [f"0{k % 9 + 1}.0{k % 5 + 1}.20" for k in range(40)], "y": list(range(40))}
     with pytest.raises(gd.InputError, match="may be a day or a time of day.*%H.%M.%S.*%d.%m.%y"):
