@@ -21,7 +21,7 @@ __all__ = ["COMPUTED", "Cut", "cut"]
 COMPUTED = "="  # begins the names of the inputs that stand for what is computed before the batch; no parameter's does
 
 _VIEWS = frozenset({"squeeze", "expand_dims", "detach", "transpose"})
-_COMPUTED = frozenset(ELEMENTWISE) | {"broadcast_to"}
+_UNIT_BY_UNIT = frozenset(ELEMENTWISE) | {"broadcast_to"}
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class _Cutter:
         if known is None:
             if node.dtype == SCALAR or node.op in ("constant", "dim"):
                 known = True
-            elif node.op == "input" or node.op in _COMPUTED or (node.op in _VIEWS and node.op != "transpose"):
+            elif node.op == "input" or node.op in _UNIT_BY_UNIT or (node.op in _VIEWS and node.op != "transpose"):
                 known = len(wide_dims(node.shape)) <= 1 and all(map(self._is_plain, node.args))
             else:
                 known = False
@@ -190,7 +190,7 @@ class _Cutter:
             elif node.op == "input":
                 if node.attribute != name and node.attribute in self.outputs:
                     return None  # another update may have changed it by then
-            elif node.op not in _COMPUTED:
+            elif node.op not in _UNIT_BY_UNIT:
                 return None
             if wide and not (len(wide) == len(own) and all(a is b for a, b in zip(wide, own, strict=True))):
                 return None

@@ -72,8 +72,7 @@ def test_one_that_is_gone_is_an_error():
 
 
 _PARENT = """
-import signal, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background ignore it
+import time
 from gdkernels.bench.processes.busy import BusyProcesses
 
 with BusyProcesses(2) as busy, busy.spinning():
@@ -82,6 +81,7 @@ with BusyProcesses(2) as busy, busy.spinning():
 """
 
 
+@pytest.mark.usefixtures("signals_heard")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_none_outlives_whoever_asked(number):
     """SIGINT goes to the whole group, as a terminal sends it."""

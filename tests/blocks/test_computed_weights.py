@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from beside_float64 import PLANS, PRECISIONS, check_beside_float64
 from gdkernels_numba import NumbaBackend
-from gdkernels_numba.cpu.features import why_no_bf16
 
-from gdkernels.backend import Plan, storage_dtype, verification
+from gdkernels.backend import Plan, verification
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.program import Program
 from gdkernels.definition import losses
@@ -77,18 +77,12 @@ class Computed(Block):
         return xp.matmul(a, KINDS[self.kind][1](p, xp)) + c * xp.sum(c * c) + c
 
 
-PLANS = {
-    "rows": {"by_units": False, "depth_first": False},
-    "tiles": {"depth_first": True, "tile_rows": 12},
-    "units": {"by_units": True},
-}
 SETTINGS = {
     "momentum": {"optimizer": SGD(momentum=0.9)},
     "Adam, clipped": {"optimizer": Adam(), "clip_norm": 0.1, "gradient_norm": True},
     "penalty in the loss": {"optimizer": SGD(momentum=0.9), "l2": 0.1, "l2_in_loss": True, "clip_norm": 0.5},
     "weights": {"optimizer": SGD(momentum=0.9), "weighted": True, "gradient_norm": True},
 }
-PRECISIONS = ("float64", "float32", "bfloat16")
 SHAPES = ((6, 5, 40, 16), (5, 1, 7, 7), (67, 90, 131, 130))  # inputs, units, records, batch
 CASES = [
     (kind, list(PLANS)[k % 3], 1 + (k // 3) % 3, list(SETTINGS)[(k + k // 4) % 4], PRECISIONS[(k + k // 3) % 3], shape)
@@ -110,31 +104,12 @@ RARELY = [pytest.param(*case, marks=pytest.mark.slow) for case in CASES if case 
 
 @pytest.mark.parametrize(("kind", "plan", "threads", "setting", "precision", "shape"), OFTEN + RARELY)
 def test_computed_weights_are_compiled_and_agree_with_float64(kind, plan, threads, setting, precision, shape):
-    if precision == "bfloat16" and why_no_bf16():
-        pytest.skip(why_no_bf16())
     inputs, units, records, batch = shape
     program = program_of(kind, setting, inputs, units)
-    random, dtype = np.random.default_rng(0), storage_dtype(precision)
-    start = {n: a.astype(dtype) for n, a in initial_values(program.parameters, random).items()}
-    x, y = (random.standard_normal((records, n)).astype(dtype) for n in (inputs, 3))
-    weights = random.uniform(0.5, 1.5, records).astype(dtype) if program.weighted else None
-    given = x, y, random.permutation(records), batch, np.full(-(-records // batch), 1e-3)
-    executable = bind(NumbaBackend(), program, Plan("numba", "cpu", precision, {"threads": threads, **PLANS[plan]}))
-    assert executable.origin == "compiled"
-    states = {p: verification.start(program, start, np.array) for p in ("found", "float64", precision)}
-    found = executable.run(states["found"], *given, weights)
-    wanted = {p: verification.continue_on_numpy(program, states[p], *given, p, weights) for p in {"float64", precision}}
-    rounded = max(1e-12 if precision == "float64" else 1e-5, abs(wanted[precision][0] - wanted["float64"][0]))
-    np.testing.assert_allclose(found[0], wanted["float64"][0], rtol=1e-5, atol=3 * rounded)
-    arrays = {p: dict(verification.named_arrays(state)) for p, state in states.items()}
-    for name, a64 in arrays["float64"].items():
-        least = {"float64": 1e-10, "float32": 1e-4, "bfloat16": 5e-2}[precision]
-        own = verification.relative_error(arrays[precision][name], a64)
-        assert verification.relative_error(arrays["found"][name], a64) <= max(least, 3 * own), name
-    predicted = executable.predict(states["found"].parameters, x)
-    expected = verification.predict_on_numpy(program, states["found"].parameters, x, precision)
-    bound = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 2e-2}[precision]
-    assert verification.relative_error(predicted, expected) <= bound
+    # In bfloat16, products of parameters with each other are rounded elsewhere than in the definition, whose own error
+    # may happen to be none.
+    least = 5e-2 if precision == "bfloat16" else 0.0
+    check_beside_float64(program, plan, threads, precision, records, batch, rate=1e-4, least=least)
 
 
 def test_bits_do_not_depend_on_threads():

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from gdkernels_numba import NumbaBackend
+from beside_float64 import PLANS, PRECISIONS, check_beside_float64
 from gdkernels_numba.cpu.features import why_no_bf16
 
-from gdkernels.backend import Plan, storage_dtype, verification
 from gdkernels.backend.program import Program
 from gdkernels.definition import losses
 from gdkernels.definition.blocks import (
@@ -28,7 +27,6 @@ from gdkernels.definition.blocks import (
     Scale,
     Sequential,
 )
-from gdkernels.definition.blocks.block import initial_values
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, AdamW
 from gdkernels.testing.cases import Bilinear, Tied
@@ -79,11 +77,6 @@ NETWORKS = {
     "a table in two places": (SharedTable(70), Dense(3)),
     "softmax inside": (Dense(9, "softmax"), Residual(Dense(9, "softmax")), Dense(4)),
 }
-PLANS = {
-    "rows": {"by_units": False, "depth_first": False},
-    "tiles": {"depth_first": True, "tile_rows": 12},
-    "units": {"by_units": True},
-}
 SETTINGS = {
     "momentum": {"optimizer": SGD(momentum=0.9)},
     "Adam, clipped": {"optimizer": Adam(), "clip_norm": 0.1, "gradient_norm": True},
@@ -92,7 +85,6 @@ SETTINGS = {
     "weights": {"optimizer": SGD(momentum=0.9), "weighted": True, "gradient_norm": True},
     "huber": {"optimizer": Adam(), "loss": losses.huber, "l2": 0.05},
 }
-PRECISIONS = ("float32", "float64", "bfloat16")
 SHAPES = ((19, 50, 16), (5, 7, 7), (1, 9, 1), (67, 131, 130))  # inputs, records, batch
 FACTORS = (tuple(NETWORKS), tuple(PLANS), (1, 2, 3), tuple(SETTINGS), PRECISIONS, SHAPES)
 
@@ -128,43 +120,8 @@ def program(name, settings, inputs):
 
 
 def check(name, plan, threads, setting, precision, shape):
-    if precision == "bfloat16" and why_no_bf16() is not None:
-        pytest.skip(str(why_no_bf16()))
     inputs, records, batch = shape
-    p = program(name, SETTINGS[setting], inputs)
-    random = np.random.default_rng([inputs, records])
-    start = {n: a + 0.1 * random.standard_normal(a.shape) for n, a in initial_values(p.parameters, random).items()}
-    start = {n: a.astype(np.float32) for n, a in start.items()}
-    x, y = (random.standard_normal((records, n), dtype=np.float32) for n in (inputs, p.outputs))
-    for k, categories in p.codes.items():
-        x[:, k] = random.integers(0, categories, records)
-    weights = np.floor(random.uniform(0.0, 4.0, records)).astype(np.float32) if p.weighted else None
-    order, rates = random.permutation(records), 0.01 * random.uniform(0.5, 1.0, -(-records // batch))
-
-    choices = {**PLANS[plan], "threads": threads}
-    executable = NumbaBackend().compile(p, Plan("numba", "cpu", precision, choices))
-    assert executable is not None, f"{name} is not compiled"
-    assert executable.origin == "compiled"
-    dtype = storage_dtype(precision)
-    found = verification.start(p, start, lambda a: np.array(a, dtype))
-    given = () if weights is None else (weights.astype(dtype),)
-    loss, norm = executable.run(found, x.astype(dtype), y.astype(dtype), order, batch, rates, *given)
-
-    results = []
-    for kind in (precision, "float64"):
-        state = verification.start(p, start, lambda a, kind=kind: np.array(a, storage_dtype(kind)))
-        total, length = verification.continue_on_numpy(p, state, x, y, order, batch, rates, kind, weights)
-        results.append({"the loss": total, "the norm": length or 0.0, **dict(verification.named_arrays(state))})
-    own, wanted = results
-    arrays = {"the loss": loss, "the norm": norm or 0.0, **dict(verification.named_arrays(found))}
-    assert list(arrays) == list(wanted)
-    for which, a64 in wanted.items():
-        allowed = verification.bound(verification.relative_error(own[which], a64), precision, 1)
-        assert verification.relative_error(arrays[which], a64) <= allowed, which
-    output = executable.predict(found.parameters, x.astype(dtype))
-    exact = verification.predict_on_numpy(p, found.parameters, x.astype(np.float64))
-    usual = verification.relative_error(verification.predict_on_numpy(p, found.parameters, x, precision), exact)
-    assert verification.relative_error(output, exact) <= verification.bound(usual, precision, 1)
+    check_beside_float64(program(name, SETTINGS[setting], inputs), plan, threads, precision, records, batch)
 
 
 @pytest.mark.parametrize(("name", "plan", "threads", "setting", "precision", "shape"), covering(FACTORS))
