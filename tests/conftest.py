@@ -187,6 +187,12 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins
 
 
 @pytest.fixture(autouse=True)
+def numbers_of_no_seed() -> None:
+    """Have estimators without a ``random_state``, which draw from NumPy's own generator, do so alike in every run."""
+    np.random.seed(0)  # noqa: NPY002  # scikit-learn's estimators use this one
+
+
+@pytest.fixture(autouse=True)
 def no_calibration_of_whoever_runs_the_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "cache" not in request.fixturenames:  # a test with a folder of its own
         monkeypatch.setattr("gdkernels.dispatch.calibration.path", lambda precision: Path("none"))

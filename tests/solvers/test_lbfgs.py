@@ -49,21 +49,22 @@ def test_a_step_to_where_nothing_is_finite_is_shortened():
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_a_penalised_minimum_is_that_of_scipy(backend):
+def test_a_penalised_minimum_is_that_of_scipy_and_of_the_normal_equations(backend):
     from gdkernels.estimators import MLPRegressor
 
     draw = np.random.default_rng(0)
     X, y = draw.normal(size=(60, 3)), draw.normal(size=60)
-    theirs = MLPRegressor(
-        hidden_layer_sizes=(), solver="lbfgs", alpha=2.0, tol=1e-10, max_iter=500, backend=backend
-    ).fit(X, y)
+    settings = {"alpha": 2.0, "tol": 1e-10, "max_iter": 500, "random_state": 0, "backend": backend}
+    theirs = MLPRegressor(hidden_layer_sizes=(), solver="lbfgs", **settings).fit(X, y)
     model = gd.MLP([3, 1], precision="float64", seed=0, backend=backend)
     history = model.fit(
         X, y[:, None], epochs=500, solver=gd.LBFGS(gradient_tolerance=1e-9), l2=2.0, l2_in_loss=True, progress=False
     )
     assert history.ended_by(StopReason.CONVERGED)
     assert history.loss[-1] == pytest.approx(theirs.loss_, rel=1e-9)
-    np.testing.assert_allclose(model.parameters[0].W, theirs.coefs_[0], rtol=1e-4)
+    centred = X - X.mean(axis=0)  # the bias has no penalty
+    exact = np.linalg.solve(centred.T @ centred + 2.0 * np.eye(3), centred.T @ (y - y.mean()))
+    np.testing.assert_allclose(model.parameters[0].W[:, 0], exact, rtol=1e-6)
     assert history.origin == ("compiled" if backend == "numba" else "definition")
 
 
