@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Plan
-from gdkernels.backend.least_squares.products import SUM_OF_PRODUCTS, Products
+from gdkernels.backend.least_squares.products import SUM_OF_PRODUCTS, Products, slices_of, traced_sums
 from gdkernels.backend.program import Program
+from gdkernels.errors import ScheduleError, TraceError
 from gdkernels.graph import remembered
-from gdkernels.lowering.task import ScheduledTask, schedule_products
+from gdkernels.lowering.task import ScheduledTask, schedule_products, schedule_sums
 from gdkernels.system.cached_property import cached_property
 from gdkernels_numba.bytecode.arena import Arena
 from gdkernels_numba.bytecode.bound_step import BoundStep
@@ -28,6 +30,7 @@ from gdkernels_numba.plan import StepChoices, StepFootprint, choose
 __all__ = ["FusedProducts"]
 
 Array = npt.NDArray[Any]
+Vector = npt.NDArray[np.float64]
 
 _AT_ONCE = 8192  # records that are added up in their own precision
 _FEWEST, _MOST = 256, 2048  # rows whose products are summed before they are added to the others
@@ -47,6 +50,11 @@ class FusedProducts(Products):
         self._task = _scheduled(self._program)
         tasks_of(self._program, False)  # its predictions are needed too
         self._width = self._task.sizes[str(self._task.parameters[SUM_OF_PRODUCTS].shape[0])]
+        self._sums: ScheduledTask | None = None
+        with suppress(TraceError, ScheduleError):  # then the definition adds up gradients
+            self._sums = _scheduled_sums(self._program)
+        self._names = traced_sums(self._program).sums if self._sums is not None else {}
+        self._slopes: dict[np.dtype[Any], tuple[BoundStep, Array, dict[str, Array]]] = {}
         self._bound: dict[np.dtype[Any], BoundStep] = {}
         self._predictions: dict[np.dtype[Any], FusedExecutable] = {}
 
@@ -71,6 +79,30 @@ class FusedProducts(Products):
         given = {**arrays, **{n: np.ascontiguousarray(a) for n, a in records.items()}, SUM_OF_PRODUCTS: total}
         scalars = {"B": np.minimum(batch, rows - batch * np.arange(float(steps)))} if bound.layout.scalars else {}
         bound.run(given, None, rows, (1, steps), scalars)
+
+    def gradient(self, arrays: Mapping[str, Array], x: Array, y: Array) -> Vector | None:
+        if self._sums is None or len(self._names) < len(self._program.trained):
+            return None
+        bound, whole, sums = self._bind_sums(x.dtype)
+        whole[:] = 0.0
+        rows, batch = len(x), bound.sizes["B"]
+        steps = -(-rows // batch)
+        scalars = {"B": np.minimum(batch, rows - batch * np.arange(float(steps)))} if bound.layout.scalars else {}
+        given = {**arrays, **sums, "x": np.ascontiguousarray(x), "y": np.ascontiguousarray(y)}
+        bound.run(given, None, rows, (1, steps), scalars)
+        return whole.astype(np.float64)
+
+    def _bind_sums(self, dtype: np.dtype[Any]) -> tuple[BoundStep, Array, dict[str, Array]]:
+        """Return what adds up gradients, and its sums: parts of one vector."""
+        if dtype not in self._slopes:
+            assert self._sums is not None
+            form, places, shapes = self._format(dtype.name), slices_of(self._program), self._program.shapes
+            choices = self._choices(form, _MOST)
+            bound = BoundStep(self._sums, kernels_of([self._sums], form), self._sums.sizes_with(_MOST), choices)
+            whole = np.zeros(max(place.stop for place in places.values()), dtype)
+            parts = {sum_: whole[places[name]].reshape(shapes[name]) for name, sum_ in self._names.items()}
+            self._slopes = {dtype: (bound, whole, parts)}
+        return self._slopes[dtype]
 
     def predict(self, arrays: Mapping[str, Array], x: Array) -> Array:
         if x.dtype not in self._predictions:
@@ -116,3 +148,8 @@ class FusedProducts(Products):
 @remembered(16)
 def _scheduled(program: Program) -> ScheduledTask:
     return schedule_products(program, FUNCTIONS.keys())
+
+
+@remembered(16)
+def _scheduled_sums(program: Program) -> ScheduledTask:
+    return schedule_sums(program, FUNCTIONS.keys())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-from gdkernels.backend.least_squares.products import SUM_OF_PRODUCTS, traced_products
+from gdkernels.backend.least_squares.products import SUM_OF_PRODUCTS, traced_products, traced_sums
 from gdkernels.backend.program import Program
 from gdkernels.errors import ScheduleError
 from gdkernels.graph.namespace import Graph
@@ -15,7 +15,7 @@ from gdkernels.lowering.elementwise import Recipe, recipe_of
 from gdkernels.lowering.schedule import PREDICTION, schedule
 from gdkernels.lowering.steps import COLUMN, StepSchedule, kind_of, value_of
 
-__all__ = ["DATA", "ScheduledTask", "schedule_prediction", "schedule_products", "schedule_training"]
+__all__ = ["DATA", "ScheduledTask", "schedule_prediction", "schedule_products", "schedule_sums", "schedule_training"]
 
 DATA = ("x", "y", "sample_weight", "row_keys")  # the inputs that come with the records
 
@@ -116,6 +116,20 @@ def schedule_products(program: Program, functions: Set[str]) -> ScheduledTask:
     traced = traced_products(program)
     result = schedule(traced.graph, traced.batch, {SUM_OF_PRODUCTS: traced.result})
     result.symmetric = frozenset({SUM_OF_PRODUCTS})
+    recipes = _recipes(result, traced.batch, functions)
+    return ScheduledTask(result, traced.batch, traced.sizes, program.inputs, recipes, _parameters(traced.graph))
+
+
+def schedule_sums(program: Program, functions: Set[str]) -> ScheduledTask:
+    """Return what adds the gradient of the outputs of a batch to its sums, as `traced_sums` records it.
+
+    Raises
+    ------
+    TraceError, ScheduleError
+        As for `schedule_training`.
+    """
+    traced = traced_sums(program)
+    result = schedule(traced.graph, traced.batch, traced.results)
     recipes = _recipes(result, traced.batch, functions)
     return ScheduledTask(result, traced.batch, traced.sizes, program.inputs, recipes, _parameters(traced.graph))
 
