@@ -73,7 +73,7 @@ class _Predicted:
 
     def is_of(self, vector: Vector, tiles: Any) -> bool:
         """Return whether it is that of a point, on the same records."""
-        return tiles is self.tiles and bool((self.vector == vector).all())
+        return tiles is self.tiles and (vector is self.vector or bool((self.vector == vector).all()))
 
 
 class NormalEquations:
@@ -298,6 +298,13 @@ class NormalEquations:
             else:
                 self._room[dtype] = HostSums.room(self.parameters, self.rows(dtype), dtype)
         return self._room[dtype]
+
+    def rest(self) -> None:
+        """Let others have the memory that the next point can fill anew."""
+        self._here = self._there = None
+        self._room.clear()
+        if self._products is not None:
+            self._products.rest()
 
     @property
     def workspace(self) -> int:

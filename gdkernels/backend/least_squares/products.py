@@ -125,6 +125,10 @@ class Products(ABC):
     def predict(self, arrays: Mapping[str, Any], x: Any) -> Any:
         """Return the network's outputs for x."""
 
+    def rest(self) -> None:
+        """Let others have the memory that the next call can fill anew."""
+        return
+
     @abstractmethod
     def workspace(self, dtype: str) -> int:
         """Return about how many bytes of the host's memory it takes."""

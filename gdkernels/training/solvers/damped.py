@@ -130,6 +130,11 @@ class DampedLeastSquares:
     def forget(self) -> None:
         self._made, self._data, self._alone = None, None, False
 
+    def rest(self) -> None:
+        self._data = None
+        if self._made is not None:
+            self._made[2].rest()
+
     def iterate(self, binding: Binding, data: Records | Windows, vector: Vector, memory: Memory) -> Outcome:
         assert self._made is not None
         if data.sparse:

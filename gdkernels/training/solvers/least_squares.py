@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -162,9 +163,9 @@ class _Point:
     @classmethod
     def at(cls, problem: LeastSquaresProblem, vector: Vector, now: _Damping) -> _Point:
         normal = problem.normal(vector, now.dtype)
-        if not np.isfinite(normal.error):
+        if not math.isfinite(normal.error):
             raise not_finite("the loss")
-        if not np.isfinite(float(np.sum(normal.gradient)) + float(np.trace(normal.hessian))):
+        if not math.isfinite(float(normal.gradient.sum()) + float(normal.hessian.trace())):
             raise not_finite("the derivative of the loss")
         return cls._of(problem, vector, normal, now.evidence)
 
@@ -195,7 +196,7 @@ class _Point:
 
     def value(self, vector: Vector, error: float) -> float:
         """Return what is minimised, at a point with this error."""
-        return self.share * error + 0.5 * float(np.sum(self.penalties * vector * vector))
+        return self.share * error + 0.5 * float((self.penalties * vector) @ vector)
 
     def figures(self, now: _Damping) -> dict[str, float]:
         told = {"damping": now.damping / self.share}
@@ -246,13 +247,13 @@ def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Point
         promised = 0.0
         if step is not None:
             promised = 0.5 * float(step @ (damping * step - slope))
-            there = _There.at(here, step, now.dtype)
-            if np.abs(step).max() <= least or np.array_equal(there.vector, vector):
+            there = _There.at(here, value, step, now.dtype)
+            if np.abs(step).max() <= least or (there.vector == vector).all():
                 break
             if promised > 0:
                 ratio, bent = there.gained / promised, None
-                if np.isfinite(there.error) and bending.wanted(ratio):
-                    around = _bent(here, step, now.dtype)
+                if math.isfinite(there.error) and bending.wanted(ratio):
+                    around = _bent(here, value, step, now.dtype)
                     bent = around.gained / promised if around is not None else 0.0
                     if around is not None and around.gained > there.gained:
                         there = around
@@ -293,17 +294,16 @@ class _There:
     gained: float
 
     @classmethod
-    def at(cls, here: _Point, step: Vector, dtype: str) -> _There:
-        problem = here.problem
-        vector = problem.rounded(here.vector + step)
-        error = problem.error(vector, dtype)
-        gained = here.value(here.vector, here.normal.error) - here.value(vector, error)
-        return cls(vector, error, gained if np.isfinite(gained) else -np.inf)
+    def at(cls, here: _Point, value: float, step: Vector, dtype: str) -> _There:
+        vector = here.problem.rounded(here.vector + step)
+        error = here.problem.error(vector, dtype)
+        gained = value - here.value(vector, error)
+        return cls(vector, error, gained if math.isfinite(gained) else -math.inf)
 
 
-def _bent(here: _Point, step: Vector, dtype: str) -> _There | None:
+def _bent(here: _Point, value: float, step: Vector, dtype: str) -> _There | None:
     """Return where a step leads that is bent along the valley, by the system that was factorised for it."""
     problem = here.problem
     turned = problem.bend(here.vector, step, dtype)
     second = problem.system.solve(-0.5 * here.share * turned) if np.isfinite(turned).all() else None
-    return None if second is None else _There.at(here, step + shortened(second, step), dtype)
+    return None if second is None else _There.at(here, value, step + shortened(second, step), dtype)
