@@ -93,6 +93,8 @@ class _Damping:
     @classmethod
     def of(cls, memory: Memory, solver: LevenbergMarquardt, problem: LeastSquaresProblem, count: int) -> _Damping:
         kept = memory.get("damping")
+        if kept is not None and kept.shape == (7,):  # before steps were bent
+            kept = np.insert(kept, 3, [0.0, 0.0])
         if kept is None or kept.shape != (9,):
             narrow = not problem.wide or (problem.records * count**2 > _FEW_FLOPS and not solver.bayes)
             evidence = BayesianEvidence.first() if solver.bayes else None
@@ -252,7 +254,8 @@ def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Point
                 break
             if promised > 0:
                 ratio, bent = there.gained / promised, None
-                if math.isfinite(there.error) and bending.wanted(ratio):
+                # A penalty that is still being chosen has to hold back what noise says before a fit goes after it.
+                if now.evidence is None and math.isfinite(there.error) and bending.wanted(ratio):
                     around = _bent(here, value, step, now.dtype)
                     bent = around.gained / promised if around is not None else 0.0
                     if around is not None and around.gained > there.gained:
