@@ -12,9 +12,10 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
-from gdkernels.errors import BackendError
+from gdkernels.errors import BackendError, InputError
 from gdkernels.groups.agreement import end_together
 from gdkernels.groups.contract import Bytes, Group, offsets
 from gdkernels.groups.launchers import Launched, forget_launcher, launched
@@ -31,7 +32,7 @@ _SLOWEST = 2e8  # bytes a second of a message on its way
 _ASK = 0.25  # seconds between two looks whether the rank that others wait for has ended
 _LAST = 2.0  # seconds in which what it sent before may still arrive
 _APART = 0.2
-_ENDED = 1  # the tag by which a rank tells the others that it ends
+_ENDED, _SUMS = 1, 2  # the tags by which a rank tells the others that it ends, and of messages from rank to rank
 _INSTALL = "pip install mpi4py mpich, and start by the mpiexec beside that Python"
 
 
@@ -84,15 +85,25 @@ class MPIGroup(Group):
 
     def carry_to_each(self, send: Bytes, sent: Sequence[int], got: Bytes, received: Sequence[int]) -> None:
         byte = self._mpi.BYTE
-        self._wait(
-            self._world.Ialltoallv([send, (sent, offsets(sent)), byte], [got, (received, offsets(received)), byte]),
-            send.size + got.size,
+        request = self._world.Ialltoallv(
+            [send, (sent, offsets(sent)), byte], [got, (received, offsets(received)), byte]
         )
+        self._wait([request], send.size + got.size)
 
     def carry_to_all(self, send: Bytes, got: Bytes, received: Sequence[int]) -> None:
         byte = self._mpi.BYTE
         request = self._world.Iallgatherv([send, send.size, byte], [got, (received, offsets(received)), byte])
-        self._wait(request, send.size + got.size)
+        self._wait([request], send.size + got.size)
+
+    def carry_messages(self, sent: Sequence[tuple[int, Bytes]], got: Sequence[tuple[int, Bytes]]) -> None:
+        byte = self._mpi.BYTE
+        requests = [self._world.Irecv([part, part.size, byte], rank, _SUMS) for rank, part in got]
+        requests += [self._world.Isend([part, part.size, byte], rank, _SUMS) for rank, part in sent]
+        came = [self._mpi.Status() for _ in requests]
+        self._wait(requests, sum(part.size for _, part in (*sent, *got)), came)
+        for (rank, part), status in zip(got, came, strict=False):
+            if status.Get_count(byte) != part.size:
+                raise InputError(f"rank {rank} has sent {status.Get_count(byte)} bytes where {part.size} were to come")
 
     def abort(self, code: int) -> None:
         sys.stdout.flush()
@@ -108,19 +119,20 @@ class MPIGroup(Group):
             time.sleep(1e-3)
         return True
 
-    def _wait(self, request: Any, size: int) -> None:
-        """Wait for a message without keeping a core that another rank needs; signals are heard meanwhile."""
-        if request.Test():
+    def _wait(self, requests: list[Any], size: int, came: list[Any] | None = None) -> None:
+        """Wait for messages without keeping a core that another rank needs; signals are heard meanwhile."""
+        done = partial(self._mpi.Request.Testall, requests, came)
+        if done():
             return
         self._underway = True
         began, patience, looked = time.perf_counter(), _YIELD + size / _SLOWEST, 0.0
-        while not request.Test():
+        while not done():
             waited = time.perf_counter() - began
             if waited > patience:  # nobody sends yet; a message on its way goes on only while it is asked for
                 time.sleep(_SLEEP if waited < patience + _LONG else _SOUND_SLEEP)
                 if waited - looked > _ASK:
                     looked = waited
-                    self._end_without(request)
+                    self._end_without(done)
             elif self._crowded or waited > _SPIN:
                 os.sched_yield()
         self._underway = False
@@ -143,13 +155,13 @@ class MPIGroup(Group):
 
         return ends
 
-    def _end_without(self, request: Any) -> None:
+    def _end_without(self, done: Callable[[], bool]) -> None:
         """End all ranks if one has ended whose message this one waits for, with the exit code of that one."""
         status = self._mpi.Status()
         if not self._ends.Iprobe(self._mpi.ANY_SOURCE, _ENDED, status):
             return
         until = time.monotonic() + _LAST + _APART * min(self.rank, 8)  # two that abort at once make up another code
-        while not request.Test():
+        while not done():
             if time.monotonic() > until:
                 code = bytearray(1)
                 self._ends.Recv([code, self._mpi.BYTE], status.Get_source(), _ENDED)

@@ -43,6 +43,9 @@ class Nowhere(Group):
     def carry_to_all(self, send: Any, got: Any, received: Any) -> None:
         pass
 
+    def carry_messages(self, sent: Any, got: Any) -> None:
+        pass
+
     def abort(self, code: int) -> None:
         raise SystemExit(code)
 

@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from gdkernels.errors import InputError
 
-__all__ = ["Bytes", "Group", "offsets"]
+__all__ = ["Bytes", "Group", "Message", "offsets"]
 
 Bytes = npt.NDArray[np.uint8]
+Message = tuple[int, npt.NDArray[Any]]  # the other rank, and what lies in one piece
 
 
 class Group(ABC):
@@ -63,6 +64,22 @@ class Group(ABC):
     def abort(self, code: int) -> None:
         """End all ranks at once with this exit code; it does not return."""
 
+    def carry_messages(self, sent: Sequence[tuple[int, Bytes]], got: Sequence[tuple[int, Bytes]]) -> None:
+        """Send messages to other ranks from where they lie, and receive those of others where they are wanted.
+
+        Each has the number of the other rank. Those between the same two ranks come in their order. A group that can
+        do without copies implements it; by default they are put together for `carry_to_each`.
+        """
+        to, of = (
+            [sum(part.size for rank, part in some if rank == r) for r in range(self.size)] for some in (sent, got)
+        )
+        send, found = (np.empty(sum(counts), np.uint8) for counts in (to, of))
+        for (_, part), place in zip(*_together(sent, send), strict=True):
+            place[:] = part
+        self.carry_to_each(send, to, found, of)
+        for (_, part), place in zip(*_together(got, found), strict=True):
+            part[:] = place
+
     def all_stop_here(self, seconds: float) -> bool:
         """Return whether all ranks call this within so many seconds of each other, as after an error that all have.
 
@@ -71,6 +88,11 @@ class Group(ABC):
         return self.size == 1
 
     # ---- what is ours
+
+    @property
+    def others(self) -> list[int]:
+        """The other ranks from the next on, so that not all begin with the same one."""
+        return [(self.rank + k) % self.size for k in range(1, self.size)]
 
     def all_to_all(
         self, send: npt.NDArray[Any], sent: Sequence[int], got: npt.NDArray[Any], received: Sequence[int]
@@ -96,6 +118,24 @@ class Group(ABC):
         if send.dtype != got.dtype:
             raise InputError("what a rank sends has the type of what it receives")
         self.carry_to_all(_bytes(send), _bytes(got), [n * send.itemsize for n in received])
+
+    def exchange(self, sent: Sequence[Message], got: Sequence[Message]) -> None:
+        """Send arrays to other ranks, and receive theirs; each comes with the number of the other rank.
+
+        Those between the same two ranks come in their order, and have the lengths that the other one knows.
+
+        Raises
+        ------
+        InputError
+            If there is no such other rank, or an array is not in one piece.
+        """
+        for rank, array in (*sent, *got):
+            if not 0 <= rank < self.size or rank == self.rank:
+                raise InputError(f"rank {self.rank} of {self.size} cannot exchange anything with rank {rank}")
+            if not array.flags.c_contiguous:
+                raise InputError(f"what ranks exchange must be in one piece, got {list(array.shape)} apart")
+        if self.size > 1:
+            self.carry_messages(*([(rank, _bytes(a)) for rank, a in some if a.size] for some in (sent, got)))
 
     def gather_bytes(self, data: bytes) -> list[bytes]:
         """Return what each rank gives, in the order of the ranks; the lengths may differ."""
@@ -146,6 +186,13 @@ class Group(ABC):
 def offsets(counts: Sequence[int]) -> list[int]:
     """Return where each part begins if so many come one behind the other."""
     return [0, *accumulate(counts)][:-1]
+
+
+def _together(messages: Sequence[tuple[int, Bytes]], whole: Bytes) -> tuple[list[tuple[int, Bytes]], list[Bytes]]:
+    """Return messages in the order of the other ranks, and the place of each in `whole`, one behind the other."""
+    ordered = sorted(messages, key=lambda message: message[0])
+    stops = [*accumulate(part.size for _, part in ordered)]
+    return ordered, [whole[stop - part.size : stop] for (_, part), stop in zip(ordered, stops, strict=True)]
 
 
 def _bytes(array: npt.NDArray[Any]) -> Bytes:

@@ -3,19 +3,21 @@
 The leaves merge like the digits of a binary counter: two subtrees of the same size become one where the left one begins
 at a multiple of both. What is left in the end merges from the right. A rank has the leaves of its shards, which make a
 few subtrees. Long vectors are cut by owner: each rank sends its subtrees' cuts to their owners, which go on with the
-tree, and all gather the results. Short ones go to everybody, who all do the same sums: one message is less.
+tree and send the results to all. Short ones go to everybody, who all do the same sums: one message is less. Nothing is
+copied on its way from where a gradient lies to where its sum is wanted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError
-from gdkernels.groups.contract import Group
+from gdkernels.groups.contract import Group, Message
 
 __all__ = ["SHORT", "SumStack", "TreeSum", "merged", "rows_of_shard", "shards_of_rank", "subtrees_of"]
 
@@ -54,9 +56,15 @@ class SumStack:
     """Subtrees from the left, which are merged as soon as they are siblings.
 
     Vectors are added in place; of everything else, the left one plus the right one takes the place of the left.
+
+    Parameters
+    ----------
+    leaves, into
+        The number of all leaves, and the place for the sum of them; that of the left one is another choice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, leaves: int = 0, into: Vector | None = None) -> None:
+        self._leaves, self._into = leaves, into
         self.subtrees: list[tuple[int, int, Any]] = []  # the first leaf, the number of leaves, their sum
 
     def push(self, first: int, leaves: int, value: Any) -> None:
@@ -77,7 +85,8 @@ class SumStack:
         _, more, right = self.subtrees.pop()
         first, count, left = self.subtrees.pop()
         if isinstance(left, np.ndarray):
-            np.add(left, right, out=left)
+            whole = self._into is not None and count + more == self._leaves
+            left = np.add(left, right, out=self._into if whole else left)
         elif left is not None:
             left = left + right
         self.subtrees.append((first, count + more, left))
@@ -97,6 +106,8 @@ class TreeSum:
 
     Attributes
     ----------
+    shards
+        Their number.
     length, dtype
         Those of a vector.
 
@@ -112,6 +123,7 @@ class TreeSum:
         self._group, self.length, self._count = group, length, totals
         self.dtype = np.dtype(dtype)
         self._of_ranks = [subtrees_of(rank, group.size, shards) for rank in range(group.size)]
+        self.shards = shards
         self._stack, self._totals = SumStack(), SumStack()
         if group.size > 1:
             short = length * self.dtype.itemsize <= SHORT
@@ -161,56 +173,57 @@ class _ToEverybody:
 
     def __init__(self, tree: TreeSum) -> None:
         self._tree, self._width = tree, tree.length * tree.dtype.itemsize + 8 * tree.totals
-        self._counts = [len(of) * self._width for of in tree.of_ranks]
-        self._send = np.empty(self._counts[tree.group.rank], np.uint8)
-        self._got = np.empty(sum(self._counts), np.uint8)
+        self._got = [np.empty(len(of) * self._width, np.uint8) for of in tree.of_ranks]
 
     def exchanged(self, vectors: list[Vector], totals: list[Vector], into: Vector | None) -> tuple[Vector, Vector]:
         tree, at, stop = self._tree, 0, self._width - 8 * self._tree.totals
+        mine = self._got[tree.group.rank]
         for vector, numbers in zip(vectors, totals, strict=True):
-            self._send[at : at + stop] = vector.view(np.uint8)
-            self._send[at + stop : at + self._width] = numbers.view(np.uint8)
+            mine[at : at + stop] = vector.view(np.uint8)
+            mine[at + stop : at + self._width] = numbers.view(np.uint8)
             at += self._width
-        tree.group.all_gather(self._send, self._got, self._counts)
-        found, sums, at = SumStack(), SumStack(), 0
-        for of in tree.of_ranks:
-            for first, count in of:
-                found.push(first, count, _as(tree.dtype, self._got[at : at + stop]))
-                sums.push(first, count, _as(np.dtype(np.float64), self._got[at + stop : at + self._width]))
-                at += self._width
+        others = tree.group.others
+        tree.group.exchange([(rank, mine) for rank in others], [(rank, self._got[rank]) for rank in others])
+        found, sums = SumStack(tree.shards, into), SumStack()
+        for of, got in zip(tree.of_ranks, self._got, strict=True):
+            for k, (first, count) in enumerate(of):
+                here = got[k * self._width : (k + 1) * self._width]
+                found.push(first, count, _as(tree.dtype, here[:stop]))
+                sums.push(first, count, _as(np.dtype(np.float64), here[stop:]))
         return found.root(), sums.root()
 
 
 class _ToOwners:
-    """Long vectors: a rank owns a cut of each, which the others send it from where it lies, one subtree at a time."""
+    """Long vectors: a rank owns a cut of each, which the others send it from where it lies."""
 
     def __init__(self, tree: TreeSum) -> None:
-        self._tree, ranks, rank = tree, tree.group.size, tree.group.rank
-        self._cuts = np.diff([tree.length * r // ranks for r in range(ranks + 1)]).tolist()
-        self._of_totals = [len(of) * tree.totals for of in tree.of_ranks]
-        self._rounds = range(max(map(len, tree.of_ranks)))
-        self._received = [[self._cuts[rank] * (k < len(of)) for of in tree.of_ranks] for k in self._rounds]
-        self._got = [np.empty(sum(counts), tree.dtype) for counts in self._received]
+        ranks, rank = tree.group.size, tree.group.rank
+        edges = [tree.length * r // ranks for r in range(ranks + 1)]
+        self._tree, self._cuts = tree, [slice(*edge) for edge in pairwise(edges)]
+        counts = [len(of) * (r != rank) for r, of in enumerate(tree.of_ranks)]  # our own lie where they are
+        self._got = [np.empty((count, edges[rank + 1] - edges[rank]), tree.dtype) for count in counts]
+        self._totals = [np.empty((count, tree.totals)) for count in counts]
         self._whole: Vector | None = None
 
     def exchanged(self, vectors: list[Vector], totals: list[Vector], into: Vector | None) -> tuple[Vector, Vector]:
-        tree, group, mine = self._tree, self._tree.group, self._cuts[self._tree.group.rank]
-        none = np.empty(0, tree.dtype)
-        for k in self._rounds:
-            send, sent = (vectors[k], self._cuts) if k < len(vectors) else (none, [0] * group.size)
-            group.all_to_all(send, sent, self._got[k], self._received[k])
-        numbers = np.empty(sum(self._of_totals))
-        group.all_gather(np.concatenate(totals), numbers, self._of_totals)
-        found, sums, at = SumStack(), SumStack(), 0
-        for rank, of in enumerate(tree.of_ranks):
-            for k, (first, count) in enumerate(of):
-                begin = sum(self._received[k][:rank])
-                found.push(first, count, self._got[k][begin : begin + mine])
-                sums.push(first, count, numbers[at : at + tree.totals])
-                at += tree.totals
+        tree, group = self._tree, self._tree.group
+        mine, others, numbers = self._cuts[group.rank], group.others, np.stack(totals)
+        sent: list[Message] = [(rank, numbers) for rank in others]
+        sent += [(rank, vector[self._cuts[rank]]) for rank in others for vector in vectors]
+        got: list[Message] = [(rank, self._totals[rank]) for rank in others]
+        got += [(rank, cut) for rank in others for cut in self._got[rank]]
+        group.exchange(sent, got)
         if into is None:
             into = self._whole = np.empty(tree.length, tree.dtype) if self._whole is None else self._whole
-        group.all_gather(found.root(), into, self._cuts)
+        found, sums = SumStack(tree.shards, into[mine]), SumStack()
+        for rank, of in enumerate(tree.of_ranks):
+            own = rank == group.rank
+            cuts, added = ([v[mine] for v in vectors], numbers) if own else (self._got[rank], self._totals[rank])
+            for (first, count), cut, one in zip(of, cuts, added, strict=True):
+                found.push(first, count, cut)
+                sums.push(first, count, one)
+        summed = found.root()
+        group.exchange([(rank, summed) for rank in others], [(rank, into[self._cuts[rank]]) for rank in others])
         return into, sums.root()
 
 

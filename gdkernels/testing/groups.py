@@ -48,6 +48,18 @@ def all_get_everything(group: Group) -> None:
         assert group.broadcast(b"from %d" % group.rank, source) == b"from %d" % source
 
 
+def messages_come_where_they_are_wanted(group: Group) -> None:
+    def length(source: int, to: int, k: int) -> int:
+        return (5 * source + 3 * to + 700 * k) % 1501  # of three between two ranks; some are empty
+
+    pairs = [(other, k) for other in group.others for k in range(3)]
+    got = {(rank, k): np.zeros(length(rank, group.rank, k), np.float32) for rank, k in pairs}
+    sent = [(rank, np.full(length(group.rank, rank, k), 10 * group.rank + k, np.float32)) for rank, k in pairs]
+    group.exchange(sent, [(rank, array) for (rank, _), array in got.items()])
+    for (rank, k), array in got.items():
+        assert array.tolist() == [10 * rank + k] * len(array), f"message {k} of rank {rank}"
+
+
 def flags_and_barriers(group: Group) -> None:
     for rank in range(group.size):
         assert group.any(group.rank == rank)
@@ -69,6 +81,12 @@ def wrong_lengths_are_refused(group: Group) -> None:
         except InputError:
             continue
         raise AssertionError("lengths that do not fit must be refused before anything is sent")
+    for messages in ([(group.rank, whole)], [(group.size, whole)], [(r, np.zeros((4, 4))[:, 1]) for r in group.others]):
+        try:
+            group.exchange(messages, [])
+        except InputError:
+            continue
+        assert not messages, "what no other rank can get must be refused before anything is sent"
 
 
 def sums_are_those_of_one_process(group: Group) -> None:
@@ -94,6 +112,7 @@ CHECKS: tuple[Callable[[Group], None], ...] = (
     ranks_are_numbered,
     each_gets_its_part,
     all_get_everything,
+    messages_come_where_they_are_wanted,
     flags_and_barriers,
     wrong_lengths_are_refused,
     sums_are_those_of_one_process,
