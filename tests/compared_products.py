@@ -45,3 +45,11 @@ def compare_with_definition(compiled, program, dtype, records, loss="sse", weigh
     again = equations.at(vector, constants, tiles, dtype)  # now with the predictions that the error was made of
     np.testing.assert_array_equal(again.gradient, kept[0])
     np.testing.assert_array_equal(np.tril(again.hessian), kept[1])
+    step = 0.1 * np.random.default_rng(2).normal(size=len(vector))
+    bent = equations.bend(vector, step, constants, tiles, dtype)
+    curved = definition.bend(vector, step, constants, list(definition.tiles(parts, "float64")), "float64")
+    # A second difference is small beside what it is the difference of.
+    rounded = np.sqrt(np.diagonal(expected.hessian).max() * max(1.0, 2.0 * abs(expected.error)))
+    assert np.abs(bent - curved).max() <= 20 * TOLERANCE[dtype] * (rounded + np.abs(curved).max())
+    equations.error(vector + step, constants, tiles, dtype)  # as a solver does, whose points are known then
+    np.testing.assert_allclose(equations.bend(vector, step, constants, tiles, dtype), bent, atol=1e-12 * rounded)

@@ -15,7 +15,7 @@ from gdkernels.backend.least_squares import NormalEquations
 from gdkernels.backend.program import Program
 from gdkernels.definition import losses
 from gdkernels.dispatch import registry
-from gdkernels.system.lapack import solve_positive
+from gdkernels.system.lapack import PositiveSystem
 
 __all__ = ["NETWORKS", "SIZES", "agree", "speed"]
 
@@ -75,7 +75,7 @@ def speed(parameters: str, *, records: int = 1 << 18, backend: Backend | None = 
     vector = np.concatenate([told.drawn(draw).ravel() for told in program.parameters.values()])
     x, y = draw.normal(size=(records, sizes[0])), draw.normal(size=(records, sizes[-1]))
     found, count = {}, len(vector)
-    work = np.empty((count + 1, count + 1))
+    system = PositiveSystem(count)
     for how, compiled in (("compiled", True), ("definition", False)):
         equations, tiles = _on_device(program, x, y, "float32", backend, compiled=compiled)
         seconds = _least(lambda e=equations, t=tiles: e.at(vector, {}, t, "float32"))  # type: ignore[misc]
@@ -91,7 +91,7 @@ def speed(parameters: str, *, records: int = 1 << 18, backend: Backend | None = 
     normal = few.at(vector, {}, tile, "float32")
     diagonal = np.diagonal(normal.hessian).astype(np.float64) + 1.0
     found["a system on the host: seconds"] = _least(
-        lambda: solve_positive(normal.hessian, 1.0, diagonal, normal.gradient, work)
+        lambda: system.factorise(normal.hessian, 1.0, diagonal) and system.solve(normal.gradient)
     )
     return found
 

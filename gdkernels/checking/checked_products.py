@@ -67,6 +67,9 @@ class CheckedProducts(Products):
             return self._compiled.predict(arrays, x)
         return self._jacobian.predict(arrays, x, xp=self._backend.xp)
 
+    def rest(self) -> None:
+        self._compiled.rest()
+
     def workspace(self, dtype: str) -> int:
         return self._compiled.workspace(dtype)
 

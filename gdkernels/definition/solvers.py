@@ -31,8 +31,9 @@ class LevenbergMarquardt(Solver):
 
     Each iteration solves (JᵀJ + λ I) Δw = −g for the step, with J the Jacobian of the outputs and g the gradient. It
     takes the step if the error falls, and tries a larger damping λ if not; where the error falls as much as expected, λ
-    becomes smaller (after Nielsen 1999). For losses other than squared errors, it takes the second derivative at the
-    outputs (Gauss–Newton).
+    becomes smaller (after Nielsen 1999). A step that gains much less is bent along the valley that it leaves
+    (Transtrum & Sethna 2012), unless you ask for `bayes`. For losses other than squared errors, it takes the second
+    derivative at the outputs (Gauss–Newton).
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 
-from gdkernels.backend.least_squares.products import SUM_OF_PRODUCTS, traced_products
+from gdkernels.backend.least_squares.products import SUM_OF_PRODUCTS, traced_products, traced_sums
 from gdkernels.backend.program import Program
 from gdkernels.errors import ScheduleError
 from gdkernels.graph.namespace import Graph
@@ -18,7 +18,7 @@ from gdkernels.lowering.schedule import PREDICTION, schedule
 from gdkernels.lowering.steps import COLUMN, StepSchedule, kind_of, value_of
 from gdkernels.lowering.values import Values, ValueSteps
 
-__all__ = ["DATA", "ScheduledTask", "schedule_prediction", "schedule_products", "schedule_training"]
+__all__ = ["DATA", "ScheduledTask", "schedule_prediction", "schedule_products", "schedule_sums", "schedule_training"]
 
 DATA = ("x", "y", "sample_weight", "row_keys")  # the inputs that come with the records
 
@@ -136,6 +136,20 @@ def schedule_products(program: Program, functions: Set[str]) -> ScheduledTask:
     result.symmetric = frozenset({SUM_OF_PRODUCTS})
     recipes, inputs = _recipes(result, traced.batch, functions, values), _parameters(traced.graph)
     return ScheduledTask(result, traced.batch, traced.sizes, program.inputs, recipes, inputs, values=values)
+
+
+def schedule_sums(program: Program, functions: Set[str]) -> ScheduledTask:
+    """Return what adds the gradient of the outputs of a batch to its sums, as `traced_sums` records it.
+
+    Raises
+    ------
+    TraceError, ScheduleError
+        As for `schedule_training`.
+    """
+    traced = traced_sums(program)
+    result = schedule(traced.graph, traced.batch, traced.results)
+    recipes = _recipes(result, traced.batch, functions)
+    return ScheduledTask(result, traced.batch, traced.sizes, program.inputs, recipes, _parameters(traced.graph))
 
 
 def _parameters(graph: Graph) -> dict[str, Node]:

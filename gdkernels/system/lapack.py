@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["solve_positive"]
+__all__ = ["PositiveSystem"]
 
 Array = npt.NDArray[Any]
 
@@ -25,35 +25,67 @@ _MOST = 1e37  # of a system and its right side in float32
 _AT_ONCE = 48  # unknowns that are found together where NumPy has to do it
 
 
-def solve_positive(
-    matrix: Any, share: float, diagonal: Array, right: Array, work: Array, dtype: str = "float64"
-) -> Array | None:
-    """Return x with A x = `right` in float64, or None where A is not positive definite.
+class PositiveSystem:
+    """A symmetric system of equations that is factorised in memory of its own, and solved for one right side or more.
 
     Parameters
     ----------
-    matrix, share, diagonal
-        A is a symmetric matrix, of which the lower triangle is read, times a number, but for its diagonal.
-    work
-        Memory in float64 for a matrix with a row and a column more, which is overwritten.
-    dtype
-        The precision in which A is factorised. With float32, x solves a system near A: within what float32 makes of A's
-        largest entries.
+    count
+        The number of unknowns.
     """
-    if dtype == "float32":
-        if not (
-            diagonal.max() <= _MOST and np.abs(right).max() <= _MOST
-        ):  # what it cannot hold would be infinite, and the solution 0
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._whole = np.empty((count + 1, count + 1))  # NumPy's way takes a row more
+        # Found once: for a small system, asking for addresses takes as long as solving it.
+        self._kinds: dict[str, _Kind] = {}
+        self._kind: _Kind | None = None
+        self._factor: Array | None = None
+
+    def factorise(self, matrix: Any, share: float, diagonal: Array, dtype: str = "float64") -> bool:
+        """Factorise A, and return whether it is positive definite.
+
+        Parameters
+        ----------
+        matrix, share, diagonal
+            A is a symmetric matrix, of which the lower triangle is read, times a number, but for its diagonal.
+        dtype
+            The precision in which A is factorised. With float32, solutions are those of a system near A: within what
+            float32 makes of A's largest entries.
+        """
+        self._kind = self._factor = None
+        if dtype == "float32" and not diagonal.max(initial=0.0) <= _MOST:
+            return False  # it would be infinite there, and the solution 0
+        if dtype not in self._kinds:
+            self._kinds[dtype] = _Kind(self._whole, self._count, dtype, _lapack(dtype))
+        kind = self._kinds[dtype]
+        if share == 1.0:
+            kind.system[:] = matrix
+        else:
+            np.multiply(matrix, share, out=kind.system, dtype=dtype)
+        kind.diagonal[:] = diagonal
+        if kind.lapack is not None:
+            found = kind.factorised()
+        else:
+            try:
+                self._factor = np.linalg.cholesky(kind.system)
+            except np.linalg.LinAlgError:
+                return False
+            found = bool(np.isfinite(np.diagonal(self._factor)).all())
+        self._kind = kind if found else None
+        return found
+
+    def solve(self, right: Array) -> Array | None:
+        """Return x with A x = `right` in float64, for the A that was factorised last; None where x is not finite."""
+        kind = self._kind
+        assert kind is not None, "it was factorised"
+        if kind.dtype == "float32" and not np.abs(right).max(initial=0.0) <= _MOST:
             return None
-        work = work.reshape(-1).view(np.float32)[: work.size].reshape(work.shape)
-    lapack, system = _lapack(dtype), work[: len(right), : len(right)]
-    if share == 1.0:
-        system[:] = matrix
-    else:
-        np.multiply(matrix, share, out=system, dtype=dtype)
-    np.einsum("ii->i", system)[:] = diagonal
-    found = _by_numpy(right, work) if lapack is None else _by_lapack(lapack, right, work)
-    return found.astype(np.float64, copy=False) if found is not None and np.isfinite(found).all() else None
+        if self._factor is None:
+            found = kind.solved(right)
+        else:
+            found = _solved_upper(self._factor, _solved_lower(self._factor, right.astype(kind.dtype)))
+        return found.astype(np.float64, copy=False) if np.isfinite(found).all() else None
 
 
 @dataclass(frozen=True)
@@ -65,35 +97,51 @@ class _Lapack:
     integer: Any
 
 
-def _by_lapack(lapack: _Lapack, right: Array, work: Array) -> Array | None:
-    count = len(right)
-    n, pitch, info = lapack.integer(count), lapack.integer(work.shape[1]), lapack.integer(0)
-    # Rows of NumPy are columns there, so that the lower triangle is the upper one.
-    triangle, matrix = ctypes.byref(ctypes.c_char(b"U")), ctypes.c_void_p(work.ctypes.data)
-    lapack.factorise(triangle, ctypes.byref(n), matrix, ctypes.byref(pitch), ctypes.byref(info), _ONE)
-    if info.value:
-        return None
-    x, one = np.array(right, work.dtype), lapack.integer(1)
-    lapack.solve(
-        triangle, ctypes.byref(n), ctypes.byref(one), matrix, ctypes.byref(pitch), ctypes.c_void_p(x.ctypes.data),
-        ctypes.byref(n), ctypes.byref(info), _ONE,
-    )  # fmt: skip
-    return None if info.value else x
+class _Kind:
+    """The memory of a system in a precision, and what LAPACK is called with there."""
+
+    def __init__(self, whole: Array, count: int, dtype: str, lapack: _Lapack | None) -> None:
+        self.dtype, self.lapack = dtype, lapack
+        flat = whole.reshape(-1).view(dtype)[: whole.size].reshape(whole.shape)
+        self.system = flat[:count, :count]
+        self.diagonal = np.einsum("ii->i", self.system)
+        self._x = np.empty(count, dtype)
+        if self.lapack is None:
+            return
+        integer = self.lapack.integer
+        self._info = integer(0)
+        n, one, pitch, info = (ctypes.byref(i) for i in (integer(count), integer(1), integer(count + 1), self._info))
+        matrix, x = ctypes.c_void_p(flat.ctypes.data), ctypes.c_void_p(self._x.ctypes.data)
+        # Rows of NumPy are columns there, so that the lower triangle is the upper one.
+        self._to_factorise = _UPPER, n, matrix, pitch, info, _ONE
+        self._to_solve = _UPPER, n, one, matrix, pitch, x, n, info, _ONE
+
+    def factorised(self) -> bool:
+        """Factorise by LAPACK, and return whether the system is positive definite."""
+        assert self.lapack is not None
+        self.lapack.factorise(*self._to_factorise)
+        return not self._info.value
+
+    def solved(self, right: Array) -> Array:
+        """Solve by LAPACK with the factor that is there."""
+        assert self.lapack is not None
+        self._x[:] = right
+        self.lapack.solve(*self._to_solve)
+        return self._x.copy()
 
 
 _ONE = ctypes.c_size_t(1)  # the length of a text, which Fortran passes behind all others
+_UPPER = ctypes.byref(ctypes.c_char(b"U"))
 
 
-def _by_numpy(right: Array, work: Array) -> Array | None:
-    count = len(right)
-    work[count, :count] = right
-    work[count, count] = np.finfo(work.dtype).max  # anything that is large enough
-    try:
-        factor = np.linalg.cholesky(work[: count + 1, : count + 1])
-    except np.linalg.LinAlgError:
-        return None
-    # The last row of the factor is what solving with its lower triangle would have found.
-    return _solved_upper(factor[:count, :count], factor[count, :count])
+def _solved_lower(lower: Any, right: Any) -> Array:
+    """Return x with L x = right, for a lower triangle L: from the first unknowns to the last, some at a time."""
+    x = np.empty(len(right), lower.dtype)
+    for start in range(0, len(right), _AT_ONCE):
+        stop = min(start + _AT_ONCE, len(right))
+        left = right[start:stop] - lower[start:stop, :start] @ x[:start]
+        x[start:stop] = np.linalg.solve(lower[start:stop, start:stop], left)
+    return x
 
 
 def _solved_upper(lower: Any, right: Any) -> Array:
@@ -124,13 +172,11 @@ def _lapack(dtype: str) -> _Lapack | None:
 
 def _is_right(lapack: _Lapack, dtype: str) -> bool:
     """Return whether it solves a system, and sees that another one is not positive definite."""
-    right, work = np.array([1.0, 2.0, 4.0], dtype), np.empty((4, 4), dtype)
-    system = np.array([[4.0, 2.0, 0.0], [2.0, 5.0, 4.0], [0.0, 4.0, 8.0]], dtype)
-    work[:3, :3] = np.tril(system)  # nobody reads the rest
-    x = _by_lapack(lapack, right, work)
-    work[:3, :3] = -system
-    return (
-        x is not None
-        and bool(np.allclose(system @ x, right, rtol=32 * np.finfo(dtype).eps))
-        and _by_lapack(lapack, right, work) is None
-    )
+    right, system = np.array([1.0, 2.0, 4.0], dtype), np.array([[4, 2, 0], [2, 5, 4], [0, 4, 8]], dtype)
+    kind = _Kind(np.empty((4, 4)), 3, dtype, lapack)
+    kind.system[:] = np.tril(system)  # nobody reads the rest
+    if not kind.factorised():
+        return False
+    x = kind.solved(right)
+    kind.system[:] = -system
+    return bool(np.allclose(system @ x, right, rtol=32 * np.finfo(dtype).eps)) and not kind.factorised()

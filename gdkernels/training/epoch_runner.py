@@ -115,6 +115,9 @@ class EpochRunner:
         """Let go of the executable that was taken, so that the next epoch has one of its own."""
         self._steps.forget()
 
+    def rest(self) -> None:
+        """Keep everything: what the steps have is small, or belongs to the optimizer."""
+
     def share(self, sharding: Sharding) -> None:
         """Split each batch into these shards from now on."""
         self._steps.share(sharding)

@@ -191,6 +191,7 @@ class Fit:
 
     def _end(self) -> None:
         """Leave the network with the parameters that the fit ends with."""
+        self._runner.rest()
         run, history, network = self._run, self._run.history, self._runner.network
         if self._asked.patience is not None and run.best is not None:
             network.set_parameters(run.best)

@@ -67,6 +67,9 @@ class Runner(Protocol):
     def give_back(self) -> None:
         """Let go of the executable that was taken, so that the next epoch has one of its own."""
 
+    def rest(self) -> None:
+        """Let other fits have the memory that the next one of this runner can fill anew."""
+
     def place(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records | Windows:
         """Return the records on the device, or windows of them if they are in files and too many."""
 

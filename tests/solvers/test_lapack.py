@@ -22,19 +22,26 @@ def test_the_lower_triangle_is_solved_with(way, count, dtype):
     A = (J.T @ J).astype(dtype)
     right, diagonal = draw.normal(size=count), np.diagonal(A) * 3.0 + 0.5
     matrix = np.tril(A) + np.triu(np.full_like(A, np.nan), 1)
-    x = lapack.solve_positive(matrix, 3.0, diagonal, right, np.empty((count + 1, count + 1)))
+    system, other = lapack.PositiveSystem(count), draw.normal(size=count)
+    assert system.factorise(matrix, 3.0, diagonal)
+    x = system.solve(right)
     expected = 3.0 * (np.tril(A) + np.tril(A, -1).T).astype(np.float64)
     np.fill_diagonal(expected, diagonal)
     np.testing.assert_allclose(expected @ x, right, rtol=1e-9, atol=1e-10)
-    x = lapack.solve_positive(matrix, 3.0, diagonal, right, np.empty((count + 1, count + 1)), "float32")
+    np.testing.assert_allclose(expected @ system.solve(other), other, rtol=1e-9, atol=1e-10)
+    assert system.factorise(matrix, 3.0, diagonal, "float32")
+    x = system.solve(right)
     assert x.dtype == np.float64
     assert np.abs(expected @ x - right).max() <= 1e-5 * np.abs(expected).max() * np.abs(x).max()
 
 
 def test_what_is_not_positive_definite_or_not_finite_has_no_solution(way):
-    A, right, work = np.eye(3), np.ones(3), np.empty((4, 4))
-    assert lapack.solve_positive(A, 1.0, np.array([1.0, -1.0, 1.0]), right, work) is None
-    assert lapack.solve_positive(A, 1.0, np.array([1.0, np.nan, 1.0]), right, work) is None
-    assert lapack.solve_positive(A, 1.0, np.ones(3), right * np.inf, work) is None
-    assert lapack.solve_positive(A, 1.0, np.ones(3) + 1e39, right, work, "float32") is None
-    assert lapack.solve_positive(A, 1.0, np.ones(3) + 1e39, right, work) is not None
+    system, A, right = lapack.PositiveSystem(3), np.eye(3), np.ones(3)
+    assert not system.factorise(A, 1.0, np.array([1.0, -1.0, 1.0]))
+    nothing = np.array([1.0, np.nan, 1.0])
+    assert not system.factorise(A, 1.0, nothing) or system.solve(right) is None
+    assert system.factorise(A, 1.0, np.ones(3))
+    assert system.solve(right * np.inf) is None
+    assert not system.factorise(A, 1.0, np.ones(3) + 1e39, "float32")
+    assert system.factorise(A, 1.0, np.ones(3) + 1e39)
+    assert system.solve(right) is not None

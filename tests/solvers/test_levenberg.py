@@ -12,6 +12,7 @@ from gdkernels.system import memory
 from gdkernels.system.memory import Room
 from gdkernels.training.history import StopReason
 from gdkernels.training.solvers import least_squares
+from gdkernels.training.solvers.bending import Bending
 
 LINE = np.linspace(-1, 1, 120)[:, None]
 SINE = np.sin(2 * np.pi * LINE)
@@ -43,7 +44,7 @@ def test_scipy_finds_nothing_lower_from_where_it_ends():
 
     X = np.random.default_rng(0).uniform(-2, 2, (60, 2))
     Y = np.sin(X[:, :1]) * X[:, 1:] + 0.1 * np.random.default_rng(1).normal(size=(60, 1))
-    model = network((2, 3, 1), seed=4)
+    model = network((2, 3, 1), seed=5)
     start = [np.asarray(a) for layer in model.parameters for a in layer]
     shapes = [a.shape for a in start]
 
@@ -119,6 +120,30 @@ def test_products_in_float32_are_left_where_they_have_said_what_they_can(monkeyp
     assert history.loss[-1] < 1e-8
     assert computed == sorted(computed)  # float32, and then float64
     assert set(computed) == {"float32", "float64"}
+
+
+def test_bent_steps_come_down_a_valley_sooner(monkeypatch):
+    bent = fit(network(), epochs=100).loss
+    monkeypatch.setattr(Bending, "wanted", lambda self, ratio: False)
+    straight = fit(network(), epochs=100).loss
+    assert bent[-1] < 0.1 * straight[-1]
+
+
+def test_bent_steps_are_left_out_for_longer_and_longer_where_they_do_not_pay():
+    bending, tried = Bending(), []
+    for _ in range(16):
+        tried.append(bending.wanted(0.5))
+        bending = bending.after(0.5, bent=0.6 if tried[-1] else None)
+    assert [k for k, wanted in enumerate(tried) if wanted] == [0, 2, 6, 14]
+    assert not bending.wanted(0.5)
+    assert bending.wanted(-1.0)  # a step that fails is bent anyhow
+    assert bending.after(-1.0, bent=0.1) == Bending()
+    assert not Bending().wanted(0.9)  # as good as promised
+
+
+def test_steps_stay_straight_while_a_penalty_is_chosen(monkeypatch):
+    monkeypatch.setattr(least_squares, "_bent", lambda *a: pytest.fail("it was bent"))
+    assert fit(network(), solver=gd.LevenbergMarquardt(bayes=True), epochs=20).loss
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "poisson", "huber"])

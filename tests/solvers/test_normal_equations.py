@@ -90,6 +90,17 @@ def test_against_finite_differences(loss, weights, monkeypatch):
     expected = np.einsum("b,bki,bkl,blj->ij", share, J, curvature, J)
     np.testing.assert_allclose(at.hessian, expected, rtol=1e-4, atol=2e-5 * np.abs(expected).max())
     np.testing.assert_array_equal(at.hessian, at.hessian.T)
+    step = 0.02 * np.random.default_rng(1).normal(size=len(vector))
+    points = [outputs_at(program, found, vector + t * step) for t in (0.25, 0.5, 0.75)]
+    slopes = [
+        np.stack([(function(p + u, Y, xp=np) - function(p - u, Y, xp=np)) / 2e-5 for u in np.eye(outputs) * 1e-5], -1)
+        for p in points
+    ]
+    curve = 16.0 * (slopes[0] - 2.0 * slopes[1] + slopes[2])
+    bent = np.einsum("b,bk,bki->i", share, curve, J)
+    np.testing.assert_allclose(
+        found.bend(vector, step, {}, tiles, "float64"), bent, atol=2e-2 * np.abs(bent).max() + 1e-7
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

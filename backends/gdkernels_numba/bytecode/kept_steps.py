@@ -26,7 +26,7 @@ class KeptSteps:
     _idle: ClassVar[OrderedDict[Hashable, BoundStep]] = OrderedDict()
 
     def __init__(self) -> None:
-        self.by_use: dict[tuple[bool, bool, int], BoundStep] = {}
+        self.by_use: dict[tuple[Hashable, ...], BoundStep] = {}
 
     @classmethod
     def bound(cls, task: ScheduledTask, kernels: Kernels, sizes: Mapping[str, int], choices: StepChoices) -> BoundStep:

@@ -71,6 +71,10 @@ class _Predicted:
     predictions: list[Any]
     error: float
 
+    def is_of(self, vector: Vector, tiles: Any) -> bool:
+        """Return whether it is that of a point, on the same records."""
+        return tiles is self.tiles and (vector is self.vector or bool((self.vector == vector).all()))
+
 
 class NormalEquations:
     """TileSums over all records of what a step of least squares needs.
@@ -95,7 +99,8 @@ class NormalEquations:
         self._loss = output_loss(loss, program.outputs)
         self._tiles = HOST if device == "cpu" else DEVICE
         self._room: dict[str, tuple[Any, ...]] = {}
-        self._predicted: _Predicted | None = None
+        self._here: _Predicted | None = None  # where J was wanted last
+        self._there: _Predicted | None = None  # where the error was
         self._point: tuple[str, Array, dict[str, Array]] | None = None
         self._cotangents: dict[tuple[int, int, str], Any] = {}
         factor = self._loss.factor
@@ -123,15 +128,13 @@ class NormalEquations:
         xp, total = self._backend.xp, 0.0
         arrays = self._arrays(vector, constants, dtype)
         predictions = []
-        keeps = self._products is not None and isinstance(tiles, list)
         with np.errstate(all="ignore"):
             for x, y, weights in tiles:
                 prediction = self._predict(arrays, x)
                 total += self._summed(self._loss.value(prediction, y, xp=xp), weights)
-                if keeps:
+                if isinstance(tiles, list):
                     predictions.append(prediction)
-        if isinstance(tiles, list) and keeps:  # where the error falls, its derivatives are asked for next
-            self._predicted = _Predicted(vector, tiles, predictions, total)
+        self._there = _Predicted(vector, tiles, predictions, total) if isinstance(tiles, list) else None
         return total
 
     def _predict(self, arrays: Mapping[str, Any], x: Any) -> Any:
@@ -141,22 +144,54 @@ class NormalEquations:
 
     def at(self, vector: Vector, constants: Mapping[str, Any], tiles: Iterable[Part], dtype: str) -> Normal:
         """Return what a step needs at a point, computed in `dtype` and added up."""
-        xp, known = self._backend.xp, self._predicted
+        xp, there = self._backend.xp, self._there
         arrays = self._arrays(vector, constants, dtype)
+        known = there if there is not None and there.is_of(vector, tiles) else None
+        error, predictions = 0.0 if known is None else known.error, []
         with np.errstate(all="ignore"):
-            sums, error = self._sums(arrays, dtype), 0.0
-            if known is not None and known.tiles is tiles and (known.vector == vector).all():
-                error = known.error
-                for (x, y, weights), prediction in zip(known.tiles, known.predictions, strict=True):
-                    sums.begin(x, prediction)
-                    self._add(sums, prediction, y, self._loss.slope(prediction, y, xp=xp), weights)
-                return Normal(error, *sums.total())
-            for x, y, weights in tiles:
-                prediction = sums.begin(x, None)
-                value, slope = self._loss.value_and_slope(prediction, y, xp=xp)
-                error += self._summed(value, weights)
+            sums = self._sums(arrays, dtype)
+            for k, (x, y, weights) in enumerate(tiles):
+                prediction = sums.begin(x, None if known is None else known.predictions[k])
+                if known is None:
+                    value, slope = self._loss.value_and_slope(prediction, y, xp=xp)
+                    error += self._summed(value, weights)
+                else:
+                    slope = self._loss.slope(prediction, y, xp=xp)
+                if isinstance(tiles, list):
+                    predictions.append(prediction)
                 self._add(sums, prediction, y, slope, weights)
+            self._here = _Predicted(vector, tiles, predictions, error) if isinstance(tiles, list) else None
             return Normal(error, *sums.total())
+
+    def bend(
+        self, vector: Vector, step: Vector, constants: Mapping[str, Any], tiles: Iterable[Part], dtype: str
+    ) -> Vector:
+        """Return Jᵀ of how the slopes of the loss change along a step, beyond what the first derivative says.
+
+        The second derivative along the step is that of three points on it: at its beginning, in its middle, at its end.
+        """
+        xp, found = self._backend.xp, np.zeros(self.parameters)
+        points = vector + step, vector + 0.5 * step, vector  # the last is where compiled code then finds the parameters
+        known = [next((p for p in (self._there, self._here) if p and p.is_of(w, tiles)), None) for w in points]
+        with np.errstate(all="ignore"):
+            for k, (x, y, weights) in enumerate(tiles):
+                slopes = []
+                for point, there in zip(points, known, strict=True):
+                    arrays = self._arrays(point, constants, dtype)
+                    prediction = self._predict(arrays, x) if there is None else there.predictions[k]
+                    slopes.append(self._loss.slope(prediction, y, xp=xp))
+                curve = 4.0 * (slopes[0] - 2.0 * slopes[1] + slopes[2])
+                curve = curve if weights is None else curve * xp.expand_dims(weights, axis=1)
+                found += self._gradient(arrays, x, curve)
+        return found
+
+    def _gradient(self, arrays: Mapping[str, Any], x: Any, cotangent: Any) -> Vector:
+        """Return the sum of the rows of J of a tile, whose outputs a cotangent weights."""
+        found = None if self._products is None else self._products.gradient(arrays, x, cotangent)
+        if found is None:
+            backend = self._backend
+            found = self._jacobian.gradient(arrays, x, cotangent, backend.to_numpy, xp=backend.xp)
+        return found
 
     def _sums(self, arrays: Mapping[str, Any], dtype: str) -> TileSums:
         ways_back = self._jacobian.ways_back(arrays, self._backend.to_numpy, xp=self._backend.xp)
@@ -263,6 +298,13 @@ class NormalEquations:
             else:
                 self._room[dtype] = HostSums.room(self.parameters, self.rows(dtype), dtype)
         return self._room[dtype]
+
+    def rest(self) -> None:
+        """Let others have the memory that the next point can fill anew."""
+        self._here = self._there = None
+        self._room.clear()
+        if self._products is not None:
+            self._products.rest()
 
     @property
     def workspace(self) -> int:

@@ -10,18 +10,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend.program import Program
-from gdkernels.graph import remembered
+from gdkernels.backend.program import Program, slot_names
+from gdkernels.graph import remembered, vjps
 from gdkernels.graph.moves import units
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.record_wise import record_wise
 
-__all__ = ["SUM_OF_PRODUCTS", "Products", "TracedProducts", "slices_of", "traced_products"]
+__all__ = [
+    "SUM_OF_PRODUCTS",
+    "Products",
+    "TracedProducts",
+    "TracedSums",
+    "slices_of",
+    "traced_products",
+    "traced_sums",
+]
 
 SUM_OF_PRODUCTS = "sum of products"  # the name of the input that is added to; no parameter's has a space
 
 Array = npt.NDArray[Any]
+Vector = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,29 @@ class TracedProducts:
     def width(self) -> int:
         """The number of columns with r."""
         return 1 + sum(count for _, count in self.places)
+
+
+@dataclass(frozen=True)
+class TracedSums:
+    """The sum of the rows of J over a batch, added to what is there.
+
+    Attributes
+    ----------
+    graph
+        With the inputs ``x``; ``y``, what each record's outputs are weighted by; the parameters by name; and the sums.
+    batch, sizes
+        As in `TracedStep`.
+    results
+        The new sums by name, and the parameters, which stay as they are.
+    sums
+        The name of the sum for each parameter.
+    """
+
+    graph: Graph
+    batch: Dim
+    sizes: Mapping[str, int]
+    results: Mapping[str, Node]
+    sums: Mapping[str, str]
 
 
 class Products(ABC):
@@ -85,9 +117,17 @@ class Products(ABC):
             The records; what their outputs are weighted by; and the column beside those of J.
         """
 
+    def gradient(self, arrays: Mapping[str, Any], x: Any, y: Any) -> Vector | None:
+        """Return the sum of the rows of J, whose outputs are weighted by y, on the host; None leaves it to others."""
+        return None
+
     @abstractmethod
     def predict(self, arrays: Mapping[str, Any], x: Any) -> Any:
         """Return the network's outputs for x."""
+
+    def rest(self) -> None:
+        """Let others have the memory that the next call can fill anew."""
+        return
 
     @abstractmethod
     def workspace(self, dtype: str) -> int:
@@ -134,3 +174,25 @@ def traced_products(program: Program) -> TracedProducts:
     result = total + graph.matmul(J.T, J)
     sizes = {dim.name: n for n, dim in graph.widths.items()}
     return TracedProducts(graph, batch, sizes, result, tuple(places))
+
+
+@remembered(32)
+def traced_sums(program: Program) -> TracedSums:
+    """Record the gradient of a network's outputs, added to sums that stand beside the parameters as an optimizer's do.
+
+    Raises
+    ------
+    TraceError
+        If it cannot be recorded.
+    """
+    traced = program.trace_forward()
+    graph, output = traced.graph, traced.output
+    inputs = {node.attribute: node for node in graph.nodes if node.op == "input"}
+    names = [name for name in program.trained if name in inputs]
+    sums = {name: slot_names(name, 1)[0] for name in names}
+    gradients = vjps(output, [inputs[name] for name in names], graph.input("y", output.shape))
+    results: dict[str, Node] = {name: inputs[name] for name in names}
+    for name, gradient in zip(names, gradients, strict=True):
+        results[sums[name]] = graph.input(sums[name], inputs[name].shape) + gradient
+    sizes = {dim.name: n for n, dim in graph.widths.items()}
+    return TracedSums(graph, traced.batch, sizes, results, sums)

@@ -24,6 +24,7 @@ from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError, ScheduleError, TraceError
 from gdkernels.network import BoundNetwork
 from gdkernels.system import memory as system_memory
+from gdkernels.system.lapack import PositiveSystem
 from gdkernels.system.memory import gigabytes
 from gdkernels.training.settings import Settings
 from gdkernels.training.solvers.least_squares import damped_iteration
@@ -129,6 +130,11 @@ class DampedLeastSquares:
     def forget(self) -> None:
         self._made, self._data, self._alone = None, None, False
 
+    def rest(self) -> None:
+        self._data = None
+        if self._made is not None:
+            self._made[2].rest()
+
     def iterate(self, binding: Binding, data: Records | Windows, vector: Vector, memory: Memory) -> Outcome:
         assert self._made is not None
         if data.sparse:
@@ -228,7 +234,7 @@ class _Data:
     def __init__(self, of: Records | Windows, equations: NormalEquations, whole: float, penalties: Vector) -> None:
         self.of, self.total_weight, self.penalties = of, whole, penalties
         self._equations = equations
-        self.room = np.empty((equations.parameters + 1,) * 2)
+        self.system = PositiveSystem(equations.parameters)
         self._kept: tuple[str, list[tuple[Any, Any, Any]]] | None = None
 
     def tiles(self, dtype: str) -> Iterable[tuple[Any, Any, Any]]:
@@ -265,8 +271,8 @@ class _Problem:
         return self.data.penalties
 
     @property
-    def room(self) -> Any:
-        return self.data.room
+    def system(self) -> PositiveSystem:
+        return self.data.system
 
     @property
     def wide(self) -> bool:
@@ -280,3 +286,6 @@ class _Problem:
 
     def error(self, vector: Vector, dtype: str) -> float:
         return self.equations.error(vector, self.constants, self.data.tiles(dtype), dtype)
+
+    def bend(self, vector: Vector, step: Vector, dtype: str) -> Vector:
+        return self.equations.bend(vector, step, self.constants, self.data.tiles(dtype), dtype)

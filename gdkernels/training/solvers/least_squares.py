@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from gdkernels.backend.least_squares import Normal
 from gdkernels.definition.solvers import LevenbergMarquardt
-from gdkernels.system.lapack import solve_positive
+from gdkernels.system.lapack import PositiveSystem
 from gdkernels.training.history import Stop
+from gdkernels.training.solvers.bending import Bending, shortened
 from gdkernels.training.solvers.evidence import BayesianEvidence
 from gdkernels.training.solvers.outcome import Memory, Outcome, Vector, converged, not_finite
 
@@ -46,8 +48,8 @@ class LeastSquaresProblem(Protocol):
         """The penalty on each parameter, in the unit of E."""
 
     @property
-    def room(self) -> Any:
-        """Memory for a system with a row and a column more than there are parameters."""
+    def system(self) -> PositiveSystem:
+        """What solves systems of as many unknowns as there are parameters."""
 
     @property
     def wide(self) -> bool:
@@ -62,6 +64,9 @@ class LeastSquaresProblem(Protocol):
     def error(self, vector: Vector, dtype: str) -> float:
         """Return E at a point, computed in `dtype`."""
 
+    def bend(self, vector: Vector, step: Vector, dtype: str) -> Vector:
+        """Return the gradient that the outputs' own second derivative along a step adds to that of E."""
+
 
 @dataclass(frozen=True)
 class _Damping:
@@ -73,6 +78,8 @@ class _Damping:
         λ, 0 before it is known; and what it is multiplied by where a step fails.
     dtype
         The precision in which points are computed.
+    bending
+        Whether bent steps have paid.
     evidence
         The weights of error and penalty that the evidence chose; None where nobody asked for it.
     """
@@ -80,22 +87,26 @@ class _Damping:
     damping: float
     growth: float
     dtype: str
+    bending: Bending
     evidence: BayesianEvidence | None
 
     @classmethod
     def of(cls, memory: Memory, solver: LevenbergMarquardt, problem: LeastSquaresProblem, count: int) -> _Damping:
         kept = memory.get("damping")
-        if kept is None or kept.shape != (7,):
+        if kept is not None and kept.shape == (7,):  # before steps were bent
+            kept = np.insert(kept, 3, [0.0, 0.0])
+        if kept is None or kept.shape != (9,):
             narrow = not problem.wide or (problem.records * count**2 > _FEW_FLOPS and not solver.bayes)
             evidence = BayesianEvidence.first() if solver.bayes else None
-            return cls(0.0, 2.0, "float32" if narrow else "float64", evidence)
-        damping, growth, wide, *numbers = kept.tolist()
+            return cls(0.0, 2.0, "float32" if narrow else "float64", Bending(), evidence)
+        damping, growth, wide, pause, left, *numbers = kept.tolist()
         evidence = BayesianEvidence(*numbers) if solver.bayes else None
-        return cls(damping, growth, "float64" if wide else "float32", evidence)
+        return cls(damping, growth, "float64" if wide else "float32", Bending(int(pause), int(left)), evidence)
 
     def as_memory(self) -> Memory:
         evidence = (0.0,) * 4 if self.evidence is None else self.evidence.as_numbers()
-        return {"damping": np.array([self.damping, self.growth, self.dtype == "float64", *evidence])}
+        wide, bending = self.dtype == "float64", self.bending
+        return {"damping": np.array([self.damping, self.growth, wide, bending.pause, bending.left, *evidence])}
 
 
 def damped_iteration(
@@ -130,7 +141,7 @@ def damped_iteration(
             here = _Point.at(problem, vector, now)
             continue
         break
-    now = replace(now, damping=tried.damping, growth=tried.growth)
+    now = replace(now, damping=tried.damping, growth=tried.growth, bending=tried.bending)
     if tried.vector is None:
         return here.ended(now, norm, converged("no step lowers the error any more"))
     stop = None
@@ -154,9 +165,9 @@ class _Point:
     @classmethod
     def at(cls, problem: LeastSquaresProblem, vector: Vector, now: _Damping) -> _Point:
         normal = problem.normal(vector, now.dtype)
-        if not np.isfinite(normal.error):
+        if not math.isfinite(normal.error):
             raise not_finite("the loss")
-        if not np.isfinite(float(np.sum(normal.gradient)) + float(np.trace(normal.hessian))):
+        if not math.isfinite(float(normal.gradient.sum()) + float(normal.hessian.trace())):
             raise not_finite("the derivative of the loss")
         return cls._of(problem, vector, normal, now.evidence)
 
@@ -187,7 +198,7 @@ class _Point:
 
     def value(self, vector: Vector, error: float) -> float:
         """Return what is minimised, at a point with this error."""
-        return self.share * error + 0.5 * float(np.sum(self.penalties * vector * vector))
+        return self.share * error + 0.5 * float((self.penalties * vector) @ vector)
 
     def figures(self, now: _Damping) -> dict[str, float]:
         told = {"damping": now.damping / self.share}
@@ -206,7 +217,7 @@ class _Tried:
     ----------
     vector, error
         The point that lowers the error, None where there is no such, and E there.
-    damping, growth
+    damping, growth, bending
         Those to go on with.
     gain
         The share by which what is minimised fell.
@@ -216,23 +227,11 @@ class _Tried:
 
     damping: float
     growth: float
+    bending: Bending
     vector: Vector | None = None
     error: float = 0.0
     gain: float = 0.0
     wider: bool = False
-
-
-def _solved(here: _Point, diagonal: Vector, problem: LeastSquaresProblem, dtype: str) -> Vector | None:
-    """Return the step of a damped system, or None where there is none.
-
-    What was added up in float32 is factorised in float32, which takes half of the time: that changes the system by no
-    more than adding it up has. Where it then seems singular, float64 decides.
-    """
-    for precision in (dtype, "float64"):
-        step = solve_positive(here.normal.hessian, here.share, diagonal, -here.slope, problem.room, precision)
-        if step is not None or precision == "float64":
-            return step
-    raise AssertionError("float64 decides")
 
 
 def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Point, now: _Damping) -> _Tried:
@@ -240,27 +239,74 @@ def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Point
     own = here.share * np.diagonal(here.normal.hessian).astype(np.float64) + here.penalties
     largest = float(own.max())
     if largest <= 0:  # nothing depends on anything
-        return _Tried(now.damping, now.growth)
+        return _Tried(now.damping, now.growth, now.bending)
     slope, vector = here.slope, here.vector
     value = here.value(vector, here.normal.error)
-    damping, growth = now.damping or solver.damping * largest, now.growth
+    damping, growth, bending = now.damping or solver.damping * largest, now.growth, now.bending
     least = solver.step_tolerance * max(float(np.abs(vector).max()), 1e-300)
     while damping <= _MOST_DAMPING * largest:
-        step = _solved(here, own + damping, problem, now.dtype if problem.wide else "float64")
+        step = _solved(here, own + damping, now.dtype if problem.wide else "float64")
         promised = 0.0
         if step is not None:
-            point = problem.rounded(vector + step)
             promised = 0.5 * float(step @ (damping * step - slope))
-            if np.abs(step).max() <= least or np.array_equal(point, vector):
+            there = _There.at(here, value, step, now.dtype)
+            if np.abs(step).max() <= least or (there.vector == vector).all():
                 break
-            error = problem.error(point, now.dtype)
-            gained = value - here.value(point, error)
-            if gained > 0 and promised > 0:
-                ratio = gained / promised
-                damping *= max(_LEAST_SHARE, 1.0 - (2.0 * ratio - 1.0) ** 3)
-                return _Tried(damping, 2.0, point, error, gained / value)
+            if promised > 0:
+                ratio, bent = there.gained / promised, None
+                # A penalty that is still being chosen has to hold back what noise says before a fit goes after it.
+                if now.evidence is None and math.isfinite(there.error) and bending.wanted(ratio):
+                    around = _bent(here, value, step, now.dtype)
+                    bent = around.gained / promised if around is not None else 0.0
+                    if around is not None and around.gained > there.gained:
+                        there = around
+                bending = bending.after(ratio, bent=bent)
+                if there.gained > 0:
+                    damping *= max(_LEAST_SHARE, 1.0 - (2.0 * there.gained / promised - 1.0) ** 3)
+                    return _Tried(damping, 2.0, bending, there.vector, there.error, there.gained / value)
         said_all = promised <= _PROMISED * value or damping <= _DAMPED * largest
         if now.dtype == "float32" and problem.wide and said_all:
-            return _Tried(damping, 2.0, wider=True)
+            return _Tried(damping, 2.0, bending, wider=True)
         damping, growth = damping * growth, growth * 2.0
-    return _Tried(damping, growth, wider=now.dtype == "float32" and problem.wide)
+    return _Tried(damping, growth, bending, wider=now.dtype == "float32" and problem.wide)
+
+
+def _solved(here: _Point, diagonal: Vector, dtype: str) -> Vector | None:
+    """Return the step of a damped system, or None where there is none.
+
+    What was added up in float32 is factorised in float32, which takes half of the time: that changes the system by no
+    more than adding it up has. Where it then seems singular, float64 decides.
+    """
+    system = here.problem.system
+    for precision in (dtype, "float64"):
+        if system.factorise(here.normal.hessian, here.share, diagonal, precision):
+            step = system.solve(-here.slope)
+            if step is not None:
+                return step
+        if precision == "float64":
+            return None
+    raise AssertionError("float64 decides")
+
+
+@dataclass(frozen=True)
+class _There:
+    """A point that a step leads to: E there, and by how much what is minimised falls."""
+
+    vector: Vector
+    error: float
+    gained: float
+
+    @classmethod
+    def at(cls, here: _Point, value: float, step: Vector, dtype: str) -> _There:
+        vector = here.problem.rounded(here.vector + step)
+        error = here.problem.error(vector, dtype)
+        gained = value - here.value(vector, error)
+        return cls(vector, error, gained if math.isfinite(gained) else -math.inf)
+
+
+def _bent(here: _Point, value: float, step: Vector, dtype: str) -> _There | None:
+    """Return where a step leads that is bent along the valley, by the system that was factorised for it."""
+    problem = here.problem
+    turned = problem.bend(here.vector, step, dtype)
+    second = problem.system.solve(-0.5 * here.share * turned) if np.isfinite(turned).all() else None
+    return None if second is None else _There.at(here, value, step + shortened(second, step), dtype)

@@ -39,6 +39,9 @@ class Method(Protocol):
     def forget(self) -> None:
         """Let go of all that belongs to a place."""
 
+    def rest(self) -> None:
+        """Let other fits have the memory that the next iteration can fill anew."""
+
     def iterate(self, binding: Binding, data: Records | Windows, vector: Vector, memory: Memory) -> Outcome:
         """Return what an iteration leads to."""
 

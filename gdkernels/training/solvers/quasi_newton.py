@@ -62,6 +62,9 @@ class QuasiNewton:
     def forget(self) -> None:
         self._executable = self._for = self._last = None
 
+    def rest(self) -> None:
+        """Keep everything: there is one vector, and what is known there."""
+
     def iterate(self, binding: Binding, data: Records | Windows, vector: Vector, memory: Memory) -> Outcome:
         network, objective = self._network, self._settings.objective
         program = network.structure.program(gradient_sum(objective), Gradient(), weighted=data.weighted)

@@ -143,6 +143,10 @@ class SolverRunner:
         self._method.forget()
         self._ready_for = None
 
+    def rest(self) -> None:
+        """Let other fits have the memory that the next one can fill anew."""
+        self._method.rest()
+
     def place(self, X: Any, Y: Any, sample_weight: Any = None, *, of: str = "") -> Records | Windows:
         """Return the records on the device, or windows of them if they are in files and too many."""
         return self._placer.place(X, Y, sample_weight, batch=1, of=of)
