@@ -7,9 +7,10 @@ import dataclasses
 import inspect
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from gdkernels_cupy.graphs import operations
+from gdkernels_cupy.graphs.operations import Operation
 
 ROOT = Path(__file__).parents[1]
 BACKENDS = ROOT / "backends"
@@ -37,12 +38,7 @@ def instructions():
 
 
 def device_operations():
-    names = (
-        "BeginStep", "GatherRows", "ColumnCopy", "TableLookUp", "SumByCode", "MatrixProduct", "LoopPass", "ColumnSums",
-        "Total", "Cast", "BiasRows", "RecordNumbers", "AddSpan", "KeepNumber", "ExchangeSpans", "GatherSpans",
-    )  # fmt: skip
-    kinds = [getattr(operations, name) for name in names]
-    return rows(kinds, lambda kind: [field.name for field in dataclasses.fields(kind)])
+    return rows(get_args(Operation), lambda kind: [field.name for field in dataclasses.fields(kind)])
 
 
 TABLES = {"gdkernels_numba": instructions, "gdkernels_cupy": device_operations}

@@ -166,6 +166,28 @@ def test_the_blas_of_this_numpy():
     assert [library.get_num_threads() for library in libraries] == before
 
 
+def test_each_python_thread_can_set_it():
+    """threadpoolctl 3.8 lets the first thread that sets it do so, and ignores the others."""
+    if not threads._only_openblas():
+        pytest.skip("NumPy's BLAS is not OpenBLAS")
+    turns = threads.Turns([threads._functions(library) for library in threads._libraries()])
+    before, seen = turns.most(), []
+
+    def work():
+        with turns.taken(None):
+            with turns._lock:
+                turns._set([THREADS])
+            seen.append(turns._now())
+            turns._set([before])
+
+    work()
+    for worker in [threading.Thread(target=work) for _ in range(2)]:
+        worker.start()
+        worker.join()
+    assert seen == [[THREADS]] * 3
+    assert turns.most() == before
+
+
 INTERRUPTED = """
 import random, signal, threading
 from gdkernels_numpy.threads import Turns

@@ -14,8 +14,9 @@ from gdkernels.backend.definition_executable import DefinitionExecutable
 from gdkernels.backend.verification import relative_error
 from gdkernels.definition import activations, losses, network
 from gdkernels.definition.chain import layers_in
-from gdkernels.testing import BackendConformance, cases, conformance
+from gdkernels.testing import BackendConformance, cases
 from gdkernels.testing.cases import CASES
+from gdkernels.testing.cases.given_arrays import with_gaps
 
 
 def test_no_case_is_chaotic():
@@ -229,7 +230,7 @@ DEFECTS = {
     "strides, with gaps": (
         Wrong(takes_memory_as_it_lies),
         "inputs_in_any_memory_order",
-        {"arrange": conformance._with_gaps},
+        {"arrange": with_gaps},
     ),
     "mixed slots": (Wrong(mixes_its_slots), TRAINING, {"name": "momentum"}),
     "noise": (Wrong(is_noisy), "the_same_run_gives_the_same_bits", {}),

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from itertools import product
 from typing import Any
 
 from gdkernels.system.threads import asked_bound
@@ -125,12 +126,13 @@ class Turns:
 
     def _enter(self, most: int | None) -> None:
         with self._lock:
-            self._waiting[most] += 1
-            try:
-                self._turn.wait_for(lambda: self._is_next(most))
-            finally:
-                self._waiting[most] -= 1
-                self._turn.notify_all()  # those that let this one go first
+            if not self._is_next(most):  # as it is nearly always, which a prediction of one record notices
+                self._waiting[most] += 1
+                try:
+                    self._turn.wait_for(lambda: self._is_next(most))
+                finally:
+                    self._waiting[most] -= 1
+                    self._turn.notify_all()  # those that let this one go first
             first = not self._inside
             if first:
                 self._before = self._now()
@@ -170,10 +172,25 @@ def _only_openblas() -> bool:
     return all(library.internal_api == "openblas" for library in _libraries())
 
 
+def _functions(library: Any) -> tuple[Callable[[], int], Callable[[int], object]]:
+    """Return what returns a library's number of threads, and what sets it.
+
+    Of OpenBLAS those are its own two: where a Python thread has set the number, threadpoolctl 3.8 ignores all other
+    threads as long as that one lives, and they would compute on as many threads as there are.
+    """
+    if library.internal_api == "openblas" and library.threading_layer != "openmp":
+        for prefix, suffix in product(("", "scipy_"), ("", "64_", "_64")):
+            names = (f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set"))
+            get, put = (getattr(library.dynlib, name, None) for name in names)
+            if get is not None and put is not None:
+                return get, put
+    return library.get_num_threads, library.set_num_threads
+
+
 @cache
 def _turns() -> Turns:
     # The context managers of threadpoolctl restore what they found, which is wrong where two Python threads overlap.
-    turns = Turns([(library.get_num_threads, library.set_num_threads) for library in _libraries()])
+    turns = Turns([_functions(library) for library in _libraries()])
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(
             before=turns.before_fork, after_in_parent=turns.after_fork_in_parent, after_in_child=turns.after_fork

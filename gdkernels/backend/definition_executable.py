@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from gdkernels.backend import Backend, Executable, Plan, State
 from gdkernels.backend.arguments import check_prediction, check_run, keys_of_run
+from gdkernels.backend.few_records import FewRecords
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.errors import InputError, ScheduleError, TraceError
@@ -83,6 +84,8 @@ class DefinitionExecutable(Executable):
         check_prediction(self._program, parameters, x)
         size, count, xp = self._rows_at_a_time, x.shape[0], self._backend.xp
         with self._backend.on_device(self.plan.device), self._products(min(size, count)), np.errstate(all="ignore"):
+            if type(x) is np.ndarray and count <= self._few.most:
+                return self._few.forward(parameters, x)
             if count <= size:
                 return self._program.forward(parameters, x, xp=xp)
             parts = [
@@ -93,6 +96,10 @@ class DefinitionExecutable(Executable):
     def _wide(self, a: Any) -> Any:
         xp = self._backend.xp
         return xp.astype(a, xp.float64) if "float64" in self._backend.precisions else a
+
+    @cached_property
+    def _few(self) -> FewRecords:
+        return FewRecords(self._program, self._backend.xp)
 
     @cached_property
     def _rows_at_a_time(self) -> int:

@@ -101,7 +101,7 @@ def write_or_beside(write: Callable[[str], object], path: str) -> str:
 def say_beside(written: Mapping[str | None, str | None]) -> None:
     """Raise `TakenError` if an output has another name than you asked for: a program would read the wrong file."""
     beside = [f"somebody else wrote {asked} meanwhile, and it was left as it is; your result is {name}"
-              for asked, name in written.items() if asked is not None and name not in (None, asked)]  # fmt: skip
+              for asked, name in written.items() if None not in (asked, name) and Path(asked) != Path(name)]  # fmt: skip
     if beside:
         raise TakenError("; ".join(beside))
 

@@ -6,7 +6,6 @@ import math
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from functools import partial
-from numbers import Integral
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -15,18 +14,14 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from gdkernels.backend import Backend, Program, storage_dtype
-from gdkernels.data.sparse import taking
-from gdkernels.data.validation import place_inputs
+from gdkernels.backend import Backend, storage_dtype
 from gdkernels.definition.activations import Activation
-from gdkernels.definition.blocks import Sequential
-from gdkernels.definition.blocks.names import names_inside
-from gdkernels.definition.losses import Loss, link_of
+from gdkernels.definition.losses import Loss
 from gdkernels.definition.naming import describe
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.solvers import Solver
-from gdkernels.dispatch.binding import Binding, namespace_of
+from gdkernels.dispatch.binding import namespace_of
 from gdkernels.dispatch.choosing import choose
 from gdkernels.errors import BackendError
 from gdkernels.estimators.arrays import (
@@ -43,7 +38,8 @@ from gdkernels.estimators.descend import descend
 from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source, rows_of
 from gdkernels.estimators.lbfgs import fit_by_lbfgs
-from gdkernels.estimators.parameters import CONSTRAINTS, is_stochastic, solver_name
+from gdkernels.estimators.outputs import hidden_outputs, linked, raw_outputs, score_of
+from gdkernels.estimators.parameters import CONSTRAINTS, check_ranks, is_stochastic, solver_name
 from gdkernels.estimators.problem import PresentRate, Problem, Stall
 from gdkernels.estimators.rules import optimizer_of
 from gdkernels.estimators.shape import (
@@ -201,7 +197,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             vars(self)["_stall"],
             partial(self._show, live),
         )
-        self._check_ranks()
+        check_ranks(self)
         if isinstance(self.solver, str) and self.solver == "lbfgs":
             fit_by_lbfgs(self, problem, live, given, held_out)
         elif not is_stochastic(self):
@@ -211,16 +207,6 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         self.__dict__.pop("_carried", None)
         self._show(live)
         return self
-
-    def _check_ranks(self) -> None:
-        """Refuse ranks where they could not train together."""
-        if self.group is None and self.shards is None:
-            return
-        if not is_stochastic(self):
-            name = solver_name(self)
-            raise ValueError(f"{name} looks at all records in each iteration: group and shards are for adam and sgd")
-        if self.group is not None and not isinstance(self.random_state, Integral):
-            raise ValueError("ranks begin with the same weights: give random_state a number where there is a group")
 
     def _passes(self, source: Any, *, first: bool, incremental: bool) -> Passes:
         """Return what goes through the batches of a source; with `first`, once already, to learn what they hold."""
@@ -359,14 +345,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             return self._score_of(self._fitted().network, self._judged(X, y, sample_weight))
 
     def _score_of(self, network: BoundNetwork, given: Given) -> float:
-        def score(binding: Binding) -> float:
-            output = self._linked(binding.to_numpy(network.place_and_predict(given.rows, Objective(self._objective()))))
-            weights = given.sample_weight
-            judged = (given.targets,) if weights is None else (given.targets, weights)
-            target, *weights = (binding.to_numpy(binding.place(a, "y")) for a in judged)
-            return float(self._metric(target, output, *weights))
-
-        return network.computing(given.x, score)
+        return score_of(network, given, self._objective(), self._metric)
 
     def _outputs(self, X: Any, loss: Loss | None = None) -> Any:
         """Return what the network puts out, before the link of its loss, [records, outputs], in the place of X.
@@ -378,10 +357,8 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         """
         check_is_fitted(self)
         X = rows_of(checked_inputs(self, X))
-        network = self._fitted().network
-        objective = Objective(loss or self._objective())
         with hushed():
-            given = network.computing(X, lambda binding: binding.give_back(network.place_and_predict(X, objective), X))
+            given = raw_outputs(self._fitted().network, X, loss or self._objective())
         if self.precision is not None:
             return given
         xp = namespace_of(given) or np
@@ -390,8 +367,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _linked(self, raw: Any) -> Any:
         """Return what is made of raw outputs by the link of the loss."""
-        with np.errstate(all="ignore"):
-            return link_of(self._objective())(raw, xp=namespace_of(raw) or np)
+        return linked(raw, self._objective())
 
     def _fitted(self) -> FittedNetwork:
         like = one_array(self)
@@ -404,22 +380,8 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         """
         check_is_fitted(self)
         x = rows_of(checked_inputs(self, X))
-        network = self._fitted().network
-        whole = network.structure.block
-        assert isinstance(whole, Sequential), "an estimator's network ends with the output layer"
-
-        def outputs(binding: Binding) -> list[Any]:
-            a, found = place_inputs(binding, x, network.inputs, codes=network.structure.codes), []
-            names = tuple(network.parameters)
-            for k, block in enumerate(whole.blocks[:-1]):
-                program = Program(block, int(a.shape[1]))
-                parameters = {own: network.parameters[name] for own, name in names_inside(names, k)}
-                a = taking(a, binding.executable(program), program, binding).predict(parameters, a)
-                found.append(binding.give_back(a, x))
-            return found
-
         with hushed():
-            return network.computing(x, outputs)
+            return hidden_outputs(self._fitted().network, x)
 
     def to_mlp(self, **settings: Any) -> Network:
         """Return the fitted network as a `gdkernels.MLP`: to save it, to export it to ONNX, to train it further.

@@ -15,7 +15,7 @@ from gdkernels.definition.naming import describe, names
 from gdkernels.definition.solvers import Solver
 from gdkernels.groups import Group
 
-__all__ = ["CONSTRAINTS", "check_solver", "is_stochastic", "keep_parameters", "pair", "solver_name"]
+__all__ = ["CONSTRAINTS", "check_ranks", "check_solver", "is_stochastic", "keep_parameters", "pair", "solver_name"]
 
 # What scikit-learn checks parameters against.
 CONSTRAINTS: dict[str, list[Any]] = {
@@ -65,6 +65,17 @@ def check_solver(estimator: Any) -> bool:
             f"partial_fit is only available for stochastic optimizers. {solver_name(estimator)} is not stochastic."
         )
     return True
+
+
+def check_ranks(estimator: Any) -> None:
+    """Refuse several ranks where they could not train together."""
+    if estimator.group is None and estimator.shards is None:
+        return
+    if not is_stochastic(estimator):
+        name = solver_name(estimator)
+        raise ValueError(f"{name} looks at all records in each iteration: group and shards are for adam and sgd")
+    if estimator.group is not None and not isinstance(estimator.random_state, Integral):
+        raise ValueError("ranks begin with the same weights: give random_state a number where there is a group")
 
 
 def is_stochastic(estimator: Any) -> bool:

@@ -49,7 +49,7 @@ def write_atomically(
     Returns
     -------
     Path
-        The name of the file.
+        `path`, whatever a link there leads to, or the free name that was taken.
 
     Raises
     ------
@@ -71,13 +71,14 @@ def write_atomically(
                 if target.exists():
                     temporary.chmod(stat.S_IMODE(target.stat().st_mode))
                 temporary.replace(target)
+                named = Path(path)
             else:
-                target = _name_new(temporary, target, or_beside=or_beside)
+                named = _name_new(temporary, target, or_beside=or_beside)
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()
         _sync_folder(target.parent)
-        return target
+        return named
     except OSError as error:
         raise _refusal(path, error) from error
 

@@ -21,37 +21,19 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from gdkernels.backend import PRECISIONS, Backend, Executable, Job, Plan, State, storage_dtype, verification
+from gdkernels.backend import PRECISIONS, Backend, Executable, Job, Plan, storage_dtype, verification
 from gdkernels.backend.definition_executable import bind
-from gdkernels.backend.program import Program
 from gdkernels.definition import network
 from gdkernels.definition.blocks import Dense
 from gdkernels.dispatch import registry
 from gdkernels.graph import forget_traces
-from gdkernels.testing.cases import (
-    CASES,
-    Case,
-    Data,
-    arrays_of,
-    compare,
-    data_of,
-    numpy_state,
-    on_backend,
-    on_numpy,
-    on_numpy_once,
-    put_on,
-    state_on,
-)
+from gdkernels.testing.cases import CASES, compare, data_of, on_backend, on_numpy, on_numpy_once, put_on
+from gdkernels.testing.cases.bound_case import BoundCase, assert_same_bits, check_run, predict_on_numpy
+from gdkernels.testing.cases.given_arrays import OnlyDLPack, with_gaps
 
 __all__ = ["BackendConformance"]
-
-
-def _with_gaps(a: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a view with the values of `a` in every second column of a larger array."""
-    return np.repeat(a, 2, axis=1)[:, ::2]
 
 
 def _scaled(function: Callable[..., Any], factor: float) -> Callable[..., Any]:
@@ -166,7 +148,7 @@ class BackendConformance:
         elif kind == "big-endian":
             given = x.astype(">f8")
         elif kind == "DLPack":
-            given = _OnlyDLPack(x)
+            given = OnlyDLPack(x)
         back = backend.to_numpy(backend.asarray(given, dtype="float32", device=device))
         assert back.dtype == np.float32
         assert np.array_equal(back, x.astype(np.float32))
@@ -222,49 +204,19 @@ class BackendConformance:
 
     def test_rows_are_taken_in_the_order_given(self, backend: Backend, device: str) -> None:
         # Some twice, some never, as in a bootstrap or a validation split.
-        self._check_run(backend, device, order=np.asarray([5, 2, 2, 9, 0, 5, 11, 7, 2]), batch_size=4)
+        check_run(backend, device, order=np.asarray([5, 2, 2, 9, 0, 5, 11, 7, 2]), batch_size=4)
 
     def test_a_batch_larger_than_the_rows(self, backend: Backend, device: str) -> None:
-        self._check_run(backend, device, order=np.asarray([3, 1, 4]), batch_size=64)
+        check_run(backend, device, order=np.asarray([3, 1, 4]), batch_size=64)
 
-    @pytest.mark.parametrize("arrange", [np.asfortranarray, _with_gaps], ids=["columns first", "with gaps"])
+    @pytest.mark.parametrize("arrange", [np.asfortranarray, with_gaps], ids=["columns first", "with gaps"])
     def test_inputs_in_any_memory_order(self, backend: Backend, device: str, arrange: Callable[[Any], Any]) -> None:
-        self._check_run(backend, device, order=np.arange(20), batch_size=8, arrange=arrange)
-
-    def _check_run(
-        self,
-        backend: Backend,
-        device: str,
-        order: npt.NDArray[np.int64],
-        batch_size: int,
-        arrange: Callable[[Any], Any] = np.asarray,
-    ) -> None:
-        case = CASES["adam"]
-        data = data_of(case)
-        rates = np.linspace(0.03, 0.01, -(-len(order) // batch_size))
-        for precision in backend.precisions:
-            dtype = storage_dtype(precision)
-            x, y = (backend.asarray(arrange(a.astype(dtype)), dtype=dtype, device=device) for a in (data.x, data.y))
-            state = state_on(backend, device, precision, case.program, data)
-            executable = bind(backend, case.program, Plan(backend.name, device, precision))
-            loss, _ = executable.run(state, x, y, order, batch_size, rates)
-            found = [arrays_of(loss, state, backend.to_numpy)]
-            on_numpy = [self._run_on_numpy(case, p, order, batch_size, rates) for p in (precision, "float64")]
-            compare(found, on_numpy[:1], on_numpy[1:], precision)
-
-    @staticmethod
-    def _run_on_numpy(case: Case, precision: str, order: Any, batch_size: int, rates: Any) -> dict[str, Any]:
-        data = data_of(case)
-        state = numpy_state(case, precision)
-        loss, _ = verification.continue_on_numpy(
-            case.program, state, data.x, data.y, order, batch_size, rates, precision
-        )
-        return arrays_of(loss, state, np.asarray)
+        check_run(backend, device, order=np.arange(20), batch_size=8, arrange=arrange)
 
     def test_what_run_returns(self, backend: Backend, device: str) -> None:
         for precision in backend.precisions:
             for name, has_norm in (("adam", False), ("gradient norm", True)):
-                state, (loss, norm) = self._one_epoch(backend, device, precision, CASES[name])
+                state, (loss, norm) = BoundCase(backend, device, precision, CASES[name]).one_epoch()
                 assert type(loss) is float
                 assert (type(norm) is float) if has_norm else (norm is None)
                 assert state.step == 3
@@ -272,18 +224,18 @@ class BackendConformance:
 
     def test_the_same_run_gives_the_same_bits(self, backend: Backend, device: str) -> None:
         for precision in backend.precisions:
-            first, returned = self._one_epoch(backend, device, precision, CASES["adam"])
-            second, again = self._one_epoch(backend, device, precision, CASES["adam"])
+            first, returned = BoundCase(backend, device, precision, CASES["adam"]).one_epoch()
+            second, again = BoundCase(backend, device, precision, CASES["adam"]).one_epoch()
             assert returned == again
-            _assert_same_bits(backend, first, second)
+            assert_same_bits(backend, first, second)
 
     def test_two_runs_are_one_run_continued(self, backend: Backend, device: str) -> None:
         case = CASES["adam"]
         order, rates = np.arange(20), np.linspace(0.02, 0.01, 3)
         for precision in backend.precisions:
-            executable, x, y = self._bind(backend, device, precision, case)
-            one = state_on(backend, device, precision, case.program, data_of(case))
-            two = state_on(backend, device, precision, case.program, data_of(case))
+            bound = BoundCase(backend, device, precision, case)
+            executable, x, y = bound.executable, bound.x, bound.y
+            one, two = bound.state(), bound.state()
             loss, _ = executable.run(one, x, y, order, 8, rates)
             parts = [
                 executable.run(two, x, y, order[:8], 8, rates[:1])[0],
@@ -291,65 +243,60 @@ class BackendConformance:
             ]
             assert one.step == two.step == 3
             assert math.isclose(loss, sum(parts), rel_tol=1e-6)
-            _assert_same_bits(backend, one, two)
+            assert_same_bits(backend, one, two)
 
     @pytest.mark.parametrize("threads", [1, 3])
     def test_many_jobs_are_each_one_alone(self, backend: Backend, device: str, threads: int) -> None:
         # Of two programs and two sizes of a batch, for several epochs, some with a last batch that is smaller; one job
         # is made only when others have run.
         for precision in backend.precisions:
-            bound = [self._bind(backend, device, precision, CASES[name]) for name in ("adam", "relu-sse", "adam")]
-            cases = [CASES[name] for name in ("adam", "relu-sse", "adam")]
+            bound = [BoundCase(backend, device, precision, CASES[name]) for name in ("adam", "relu-sse", "adam")]
 
-            def job(k: int, bound: Any = bound, cases: Any = cases, precision: str = precision) -> Job:
-                (executable, x, y), random = bound[k % 3], np.random.default_rng(k)
+            def job(k: int, bound: list[BoundCase] = bound) -> Job:
+                mine, random = bound[k % 3], np.random.default_rng(k)
                 batch, epochs = 4 + 3 * (k % 2), 1 + k % 3
                 orders = np.stack([random.permutation(20) for _ in range(epochs)])
                 rates = random.uniform(0.01, 0.02, (epochs, -(-20 // batch)))
-                state = state_on(backend, device, precision, cases[k % 3].program, data_of(cases[k % 3]))
-                return Job(executable, state, x, y, orders, batch, rates)
+                return Job(mine.executable, mine.state(), mine.x, mine.y, orders, batch, rates)
 
             count = 11
             alone, many = [job(k) for k in range(count)], [job(k) for k in range(count)]
             wanted = [one.run() for one in alone]
-            assert list(bound[0][0].run_many(iter(many), threads)) == wanted
+            assert list(bound[0].executable.run_many(iter(many), threads)) == wanted
             for one, other in zip(many, alone, strict=True):
                 assert one.state.step == other.state.step
-                _assert_same_bits(backend, one.state, other.state)
+                assert_same_bits(backend, one.state, other.state)
 
     def test_a_copy_of_the_state_is_left_alone(self, backend: Backend, device: str) -> None:
-        case = CASES["adam"]
-        precision = backend.precisions[0]
-        executable, x, y = self._bind(backend, device, precision, case)
-        state = state_on(backend, device, precision, case.program, data_of(case))
+        bound = BoundCase(backend, device, backend.precisions[0], CASES["adam"])
+        state = bound.state()
         with backend.on_device(device):
             kept = state.copy(backend.xp)
-        executable.run(state, x, y, np.arange(20), 8, np.full(3, 0.01))
+        bound.executable.run(state, bound.x, bound.y, np.arange(20), 8, np.full(3, 0.01))
         assert kept.step == 0
-        _assert_same_bits(backend, kept, state_on(backend, device, precision, case.program, data_of(case)))
+        assert_same_bits(backend, kept, bound.state())
 
     def test_inputs_are_not_modified(self, backend: Backend, device: str) -> None:
         case = CASES["relu-sse"]
         for precision in backend.precisions:
-            executable, x, y = self._bind(backend, device, precision, case)
-            state = state_on(backend, device, precision, case.program, data_of(case))
+            bound = BoundCase(backend, device, precision, case)
+            state = bound.state()
             order, rates = np.arange(20), np.full(3, 0.01)
             order.flags.writeable = rates.flags.writeable = False
-            executable.run(state, x, y, order, 8, rates)
-            executable.predict(state.parameters, x)
-            assert np.array_equal(backend.to_numpy(x), data_of(case).x)
-            assert np.array_equal(backend.to_numpy(y), data_of(case).y)
+            bound.executable.run(state, bound.x, bound.y, order, 8, rates)
+            bound.executable.predict(state.parameters, bound.x)
+            assert np.array_equal(backend.to_numpy(bound.x), data_of(case).x)
+            assert np.array_equal(backend.to_numpy(bound.y), data_of(case).y)
 
     def test_what_is_not_finite_is_seen(self, backend: Backend, device: str) -> None:
         # A relu or a maximum that swallows a NaN would let training go on with it.
         for name in ("relu-sse", "leaky_relu-sse", "tanh-huber", "gelu-cross_entropy"):
             case = CASES[name]
-            executable, _, y = self._bind(backend, device, backend.precisions[0], case)
+            bound = BoundCase(backend, device, backend.precisions[0], case)
             x = data_of(case).x.copy()
             x[2, 1] = math.nan
             given = put_on(backend, device, backend.precisions[0])(x)
-            state = state_on(backend, device, backend.precisions[0], case.program, data_of(case))
-            loss, _ = executable.run(state, given, y, np.arange(8), 8, np.full(1, 0.01))
+            loss, _ = bound.executable.run(bound.state(), given, bound.y, np.arange(8), 8, np.full(1, 0.01))
             assert math.isnan(loss), f"{name} hides a NaN"
 
     # ---- predicting
@@ -359,9 +306,9 @@ class BackendConformance:
     def test_predicting_is_the_definition(self, backend: Backend, device: str, name: str, trains: bool) -> None:
         case, data = CASES[name], data_of(CASES[name])
         program = case.program if trains else replace(case.program, objective=None, optimizer=None)
-        wanted = self._predict_on_numpy(program, data, "float64")
+        wanted = predict_on_numpy(program, data, "float64")
         for precision in backend.precisions:
-            own = self._predict_on_numpy(program, data, precision)
+            own = predict_on_numpy(program, data, precision)
             put = put_on(backend, device, precision)
             parameters = {name: put(a) for name, a in data.parameters.items()}
             executable = bind(backend, program, Plan(backend.name, device, precision))
@@ -372,17 +319,11 @@ class BackendConformance:
                 assert found.dtype == storage_dtype(precision)
                 compare([{"ŷ": found}], [{"ŷ": own[:rows]}], [{"ŷ": wanted[:rows]}], precision)
 
-    @staticmethod
-    def _predict_on_numpy(program: Program, data: Data, precision: str) -> npt.NDArray[Any]:
-        dtype = storage_dtype(precision)
-        parameters = {name: np.asarray(a, dtype=dtype) for name, a in data.parameters.items()}
-        return verification.predict_on_numpy(program, parameters, np.asarray(data.x, dtype=dtype), precision)
-
     # ---- executables
 
     def test_executables_say_what_they_are(self, backend: Backend, device: str) -> None:
         for precision in backend.precisions:
-            executable, _, _ = self._bind(backend, device, precision, CASES["adam"])
+            executable = BoundCase(backend, device, precision, CASES["adam"]).executable
             assert isinstance(executable, Executable)
             assert executable.origin in ("definition", "compiled")
             plan = executable.plan
@@ -392,33 +333,3 @@ class BackendConformance:
 
     def test_the_self_test_passes(self, backend: Backend, device: str) -> None:
         assert verification.self_test(backend, device) >= 0
-
-    @staticmethod
-    def _bind(backend: Backend, device: str, precision: str, case: Case) -> tuple[Executable, Any, Any]:
-        put = put_on(backend, device, precision)
-        executable = bind(backend, case.program, Plan(backend.name, device, precision))
-        return executable, put(data_of(case).x), put(data_of(case).y)
-
-    def _one_epoch(self, backend: Backend, device: str, precision: str, case: Case) -> tuple[State, Any]:
-        executable, x, y = self._bind(backend, device, precision, case)
-        state = state_on(backend, device, precision, case.program, data_of(case))
-        return state, executable.run(state, x, y, np.arange(20), 8, np.linspace(0.02, 0.01, 3))
-
-
-def _assert_same_bits(backend: Backend, one: State, other: State) -> None:
-    wanted = dict(verification.named_arrays(other, backend.to_numpy))
-    for name, array in verification.named_arrays(one, backend.to_numpy):
-        assert array.tobytes() == wanted[name].tobytes(), f"{name} differs in its bits"
-
-
-class _OnlyDLPack:
-    """An array of a library that NumPy knows nothing about."""
-
-    def __init__(self, values: npt.NDArray[Any]) -> None:
-        self._values = values
-
-    def __dlpack__(self, **options: Any) -> Any:
-        return self._values.__dlpack__(**options)
-
-    def __dlpack_device__(self) -> Any:
-        return self._values.__dlpack_device__()

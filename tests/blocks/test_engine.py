@@ -173,8 +173,10 @@ def test_every_two_of_block_plan_setting_and_precision(name, plan, threads, sett
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "plan", "threads", "setting", "precision", "shape"), list(itertools.product(*FACTORS))
-)
-def test_all_of_them(name, plan, threads, setting, precision, shape):
-    check(name, plan, threads, setting, precision, shape)
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_all_of_them(name, setting):
+    for plan, threads, precision, shape in itertools.product(PLANS, (1, 2, 3), PRECISIONS, SHAPES):
+        print(plan, threads, precision, shape)  # the last is what failed; a test for each would take seconds to collect
+        if precision != "bfloat16" or why_no_bf16() is None:
+            check(name, plan, threads, setting, precision, shape)

@@ -6,10 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from gdkernels.graph.nodes import Node
-from gdkernels.graph.operations import SCALAR
-from gdkernels.lowering.elementwise import Recipe
 from gdkernels.lowering.steps import (
-    COLUMN,
     MATRIX,
     NUMBER,
     Accumulation,
@@ -33,10 +30,13 @@ from gdkernels_cupy.graphs.epilogue_fusion import (
     FusedProduct,
     fuse_epilogues,
 )
-from gdkernels_cupy.graphs.launch_shapes import ROW_COLUMNS, chunks_of, launch_shape_of
-from gdkernels_cupy.graphs.operations import DeviceBuffer, LoopKernel, OperationList, matrix, vector
+from gdkernels_cupy.graphs.launch_shapes import chunks_of
+from gdkernels_cupy.graphs.loop_passes import LoopPasses
+from gdkernels_cupy.graphs.operations import DeviceBuffer, OperationList, matrix
 from gdkernels_cupy.graphs.shard_sums import DealtShards, ShardSums
-from gdkernels_cupy.graphs.value_store import MicroBatch, ValueStore, auxiliary, size_of
+from gdkernels_cupy.graphs.step_numbers import StepNumbers
+from gdkernels_cupy.graphs.tile_storage import TileStorage
+from gdkernels_cupy.graphs.value_store import MicroBatch, ValueStore, auxiliary
 
 __all__ = ["lower"]
 
@@ -67,10 +67,6 @@ def lower(
     return _Lowering(task, sizes, precision, pieces, frozenset(epilogues), dealt).op_list()
 
 
-# Numbers of a batch's records that one block sums in the time of a launch, beside the updates.
-_SUMMED_AT_ONCE = 1 << 12
-
-
 class _Lowering:
     def __init__(
         self,
@@ -88,18 +84,12 @@ class _Lowering:
         if len(pieces) > 1:  # weights must not move between micro-batches
             epilogues -= OVERWRITING
         self.fused: FusedEpilogues = fuse_epilogues(task, epilogues, rounds=self.operand_storage is not None)
-        accumulations = task.schedule.accumulations
-        summed = {a.right.id for a in accumulations if a.left is None and a.node.id not in self.fused.summed}
-        self.summed_in_loops = {
-            n.id for loop in self.loops for n in loop.outputs if self._sums_columns(loop, n)
-        } & summed
-        self.summed_later = summed - self.summed_in_loops
-        self.operations: list[ops.Operation] = []
-        self.numbers: dict[int, int] = {}
-        multiplied = self._multiplied()
-        in_full = self._in_full(multiplied)
-        bordered = self.fused.bordered
+        self.numbers = StepNumbers.of(task, self.fused)
+        self.storage = TileStorage.of(task, self.fused, sizes, has_operands=self.operand_storage is not None)
+        multiplied, in_full, bordered = self.storage.multiplied, self.storage.in_full, self.fused.bordered
         self.values = ValueStore(sizes, task.batch, self.real, self.operand_storage, multiplied, in_full, bordered)
+        self.passes = LoopPasses(task, self.numbers, self.storage, self.values, self.real)
+        self.operations: list[ops.Operation] = []
         self.parameters = {name: self.values.parameter(name, node) for name, node in task.parameters.items()}
         # Sums of products are added to what is there as they are made: such an update is the product alone.
         self.added = {
@@ -114,7 +104,6 @@ class _Lowering:
     # ---- the whole
 
     def op_list(self) -> OperationList:
-        self._number_scalars()
         steps = self.schedule.tile
         if self.operand_storage:
             weights = [s.weights.attribute for s in steps if isinstance(s, Product)]
@@ -129,14 +118,20 @@ class _Lowering:
             first += rows
         if self.task.output is None:
             self._update()
-            record = [self.numbers[n.id] for n in (self.task.error, self.task.norm) if n is not None]
+            record = [self.numbers.places[n.id] for n in (self.task.error, self.task.norm) if n is not None]
             self.operations.append(ops.RecordNumbers(tuple(record)))
         output = None if self.task.output is None else at.full[self.task.output.id]
         copies = [self.borders[n].weights if n in self.borders else copy for n, copy in self.copies.items()]
         lasting = [*self.parameters.values(), *copies, *([] if output is None else [output])]
         lasting += [] if sums is None else sums.buffers
         return OperationList(
-            tuple(self.operations), tuple(lasting), self.parameters, self.copies, self.scalars, self._count, output
+            tuple(self.operations),
+            tuple(lasting),
+            self.parameters,
+            self.copies,
+            self.numbers.scalars,
+            self.numbers.count,
+            output,
         )
 
     def _shards(self, dealt: DealtShards) -> ShardSums:
@@ -144,8 +139,9 @@ class _Lowering:
         nodes = {
             n.id: n for n in (*(a.node for a in self.schedule.accumulations), *(s.node for s in self.schedule.row_sums))
         }
-        found = [r for loop in self.loops for r in loop.reductions if kind_of(r, self.batch) == NUMBER]
-        sums = ShardSums(dealt, self.values, list(nodes.values()), [self.numbers[r.id] for r in found], self.operations)
+        found = [r for loop in self.storage.loops for r in loop.reductions if kind_of(r, self.batch) == NUMBER]
+        totals = [self.numbers.places[r.id] for r in found]
+        sums = ShardSums(dealt, self.values, list(nodes.values()), totals, self.operations)
         for shard in dealt.mine:
             rows = self.pieces[shard]
             with sums.shard(shard, empty=not rows):
@@ -168,56 +164,6 @@ class _Lowering:
             columns = pitch if ones else copy.columns
             whole = replace(copy, rows=ops.padded(copy.rows), columns=columns, pitch=pitch)
             self.borders[name] = ops.BiasRows(bias, whole, copy.rows, copy.columns, ones)
-
-    def _number_scalars(self) -> None:
-        """Give every number its place: zero, one, what the host knows, what the device finds out."""
-        host = [n for loop in self.task.schedule.loops for n in loop.reads if n.dtype == SCALAR]
-        host += [n for update in self.fused.updates.values() for n in update.factors]
-        for node in host:
-            self.numbers.setdefault(node.id, OperationList.FIRST + len(self.numbers))
-        self.scalars = tuple({n.id: n for n in host}.values())
-        found = [r for loop in self.task.schedule.loops for r in loop.reductions if kind_of(r, self.batch) == NUMBER]
-        found += [n for loop in self.schedule.numbers if loop is not None for n in loop.outputs]
-        for node in found:
-            self.numbers.setdefault(node.id, OperationList.FIRST + len(self.numbers))
-        self._count = OperationList.FIRST + len(self.numbers)
-
-    def _multiplied(self) -> set[int]:
-        """Return what products read of the tile, by the number of the node."""
-        found: set[int] = set()
-        for step in self.schedule.tile:
-            if isinstance(step, Product):
-                found.add(step.left.id)
-            elif isinstance(step, Accumulation) and step.left is not None:
-                found |= {step.left.id, step.right.id}
-        return found
-
-    def _in_full(self, multiplied: set[int]) -> set[int]:
-        """Return what is kept in the precision of loops; the rest is there only as the operand of products.
-
-        Whether a value is positive shows in bfloat16 as well: so relu's slope needs no more.
-        """
-        stored = {n.id for n in self.schedule.stored.values()}
-        moved = {n.id for step in self.schedule.moves for n in step.sources}
-        moved |= {s.right.id for s in self.schedule.row_sums}
-        if not self.operand_storage:
-            return stored
-        found = (stored - multiplied) | self.summed_later | moved
-        for loop in self.loops:
-            recipe = self.task.recipes[id(loop)]
-            found |= {n.id for k, n in enumerate(loop.reads) if n.id in stored and not recipe.only_sign(k)}
-        return found
-
-    @property
-    def loops(self) -> list[Loop]:
-        return [s for s in self.schedule.tile if isinstance(s, Loop) and id(s) not in self.fused.skipped]
-
-    def _sums_columns(self, loop: Loop, output: Node) -> bool:
-        """Return whether the loop can sum the columns of an output on the way: if its threads keep to their columns."""
-        if loop.kind != MATRIX:
-            return False
-        row_wise = self.task.recipes[id(loop)].row_wise
-        return not row_wise or size_of(output.shape[1], self.sizes) <= ROW_COLUMNS
 
     # ---- the tile
 
@@ -309,8 +255,8 @@ class _Lowering:
 
     def _tile_reads(self, step: Loop, at: MicroBatch) -> tuple[DeviceBuffer | int, ...]:
         return tuple(
-            self.numbers[n.id]
-            if n.id in self.numbers
+            self.numbers.places[n.id]
+            if n.id in self.numbers.places
             else self.parameters[n.attribute]
             if n.op == "input" and n.attribute in self.parameters
             else at.full.get(n.id) or at.operand[n.id]
@@ -321,48 +267,7 @@ class _Lowering:
         shape = step.outputs[0] if step.outputs else value_of(step.reductions[0].args[0])
         rows, columns = (at.rows, self.values.size(shape.shape[1])) if step.kind == MATRIX else (1, at.rows)
         writes = tuple(self.values.store(n, at) for n in step.outputs)
-        self._add_loop(step, rows, columns, reads, writes, at)
-
-    def _add_loop(
-        self,
-        step: Loop,
-        rows: int,
-        columns: int,
-        reads: tuple[DeviceBuffer | int, ...],
-        writes: tuple[tuple[DeviceBuffer, ...] | int, ...],
-        at: MicroBatch,
-    ) -> None:
-        recipe = self.task.recipes[id(step)]
-        factor = _factor_of_sum(recipe) if step.kind == COLUMN and columns <= _SUMMED_AT_ONCE else None
-        if factor is not None and isinstance(column := reads[0], DeviceBuffer):
-            number = self.numbers[step.reductions[0].id]
-            self.operations.append(ops.Total(column, number, at.adds, factor))
-            return
-        real = "float64" if step.kind == NUMBER else self.real
-        shape = launch_shape_of(rows, columns, row_wise=recipe.row_wise)
-        summed = [k for k, n in enumerate(step.outputs) if n.id in self.summed_in_loops]
-        for k in summed:
-            node = step.outputs[k]
-            name = f"parts of {node.op} {node.id} of {at.piece}"
-            at.column_parts[node.id] = matrix(name, shape.grid[0], columns, real)
-        kernel = LoopKernel(
-            recipe,
-            real,
-            tuple(r.storage if isinstance(r, DeviceBuffer) else "number" for r in reads),
-            tuple(tuple(b.storage for b in w) if isinstance(w, tuple) else ("number",) for w in writes),
-            tuple(summed),
-        )
-        parts, totals = [], []
-        for node in step.reductions:
-            if kind_of(node, self.batch) == COLUMN:
-                at.full[node.id] = self.values.new(node, at, self.real)
-                parts.append(at.full[node.id])
-            else:
-                parts.append(vector(f"parts of {node.op} {node.id} of {at.piece}", shape.blocks, "float64"))
-                totals.append(ops.Total(parts[-1], self.numbers[node.id], accumulate=at.adds))
-        column_parts = tuple(at.column_parts[step.outputs[k].id] for k in summed)
-        self.operations.append(ops.LoopPass(kernel, rows, columns, reads, writes, tuple(parts), column_parts))
-        self.operations += totals
+        self.operations += self.passes.of(step, rows, columns, reads, writes, at)
 
     # ---- sums over the batch
 
@@ -404,7 +309,7 @@ class _Lowering:
         """Return the product that is the update: weights = α · leftᵀ · right + β · weights."""
         assert step.left is not None
         update = self.fused.updates[step.node.id]
-        of_gradient, of_weights = (self.numbers[n.id] for n in update.factors)
+        of_gradient, of_weights = (self.numbers.places[n.id] for n in update.factors)
         weights = self.parameters[update.name]
         product = ops.MatrixProduct(
             self.values.operand(step.left, at),
@@ -421,11 +326,11 @@ class _Lowering:
     # ---- the update
 
     def _update(self) -> None:
-        nowhere = MicroBatch(0, 0, 0)
+        nowhere, places = MicroBatch(0, 0, 0), self.numbers.places
         for numbers, loops in zip(self.schedule.numbers, self.schedule.updates, strict=True):
             if numbers is not None:
-                places = tuple(self.numbers[n.id] for n in numbers.reads)
-                self._add_loop(numbers, 1, 1, places, tuple(self.numbers[n.id] for n in numbers.outputs), nowhere)
+                read, written = (tuple(places[n.id] for n in nodes) for nodes in (numbers.reads, numbers.outputs))
+                self.operations += self.passes.of(numbers, 1, 1, read, written, nowhere)
             for name, loop in loops.items():
                 if id(loop) not in self.fused.skipped and name not in self.schedule.symmetric:
                     self._update_loop(name, loop, nowhere)
@@ -436,25 +341,9 @@ class _Lowering:
         copy = self.copies.get(name)
         writes = tuple((self.parameters[m], *([copy] if copy is not None and m == name else [])) for m in replaced)
         parameter = self.parameters[name]
-        self._add_loop(loop, parameter.rows, parameter.columns, reads, writes, at)
+        self.operations += self.passes.of(loop, parameter.rows, parameter.columns, reads, writes, at)
 
     def _update_read(self, node: Node) -> DeviceBuffer | int:
-        if node.id in self.numbers:
-            return self.numbers[node.id]
+        if node.id in self.numbers.places:
+            return self.numbers.places[node.id]
         return self.parameters[node.attribute] if node.op == "input" else self.values.gradient(node)
-
-
-def _factor_of_sum(recipe: Recipe) -> float | None:
-    """Return c where a loop does nothing but sum c · what it reads over the batch; None for any other."""
-    if recipe.outputs or len(recipe.reductions) != 1:
-        return None
-    op, at, to_row = recipe.reductions[0]
-    if op != "sum" or to_row or at != len(recipe.code) - 1 or [i.op for i in recipe.code].count("load") != 1:
-        return None
-    match recipe.code[1:]:
-        case ():
-            return 1.0
-        case (constant, product) if (constant.op, product.op) == ("constant", "multiply"):
-            return float(constant.value) if set(product.arguments) == {0, 1} else None
-        case _:
-            return None

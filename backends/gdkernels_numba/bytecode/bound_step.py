@@ -88,7 +88,8 @@ class BoundStep:
         self._of_one_epoch = np.empty((1, TOTALS))  # addresses take a while to ask for
         self._address_of_one = self._of_one_epoch.ctypes.data
         banks = range(len(self._streams))
-        self._cleared = [self._bytes(matrix, self.layout.shift * k) for matrix in self.layout.cleared for k in banks]
+        cleared = self.layout.gradients.cleared
+        self._cleared = [self._bytes(matrix, self.layout.shift * k) for matrix in cleared for k in banks]
         self._addresses = np.zeros(self.layout.contexts * len(banks), np.int64)
         self._contexts = np.array([self._context(k, bank) for bank in banks for k in range(self.layout.contexts)])
         self._addresses[:] = self._contexts.ctypes.data + self._contexts.strides[0] * np.arange(len(self._contexts))
@@ -135,15 +136,15 @@ class BoundStep:
             write_tile(writer, task.output)
         changed = {name for names in task.schedule.written.values() for name in names}
         for (name, matrix), (k, writer) in product(layout.parameters.items(), enumerate(self._updating)):
-            flat = layout.is_flat(name)
-            rows = layout.numbers(name) // matrix.columns if flat else layout.rows(name)
+            flat = layout.forms.is_flat(name)
+            rows = layout.forms.numbers(name) // matrix.columns if flat else layout.forms.rows(name)
             first, stop = (rows * j // layout.update_pieces for j in (k, k + 1))
             writer.write_parameter(name, matrix, first, stop, back=name in changed)
             if flat and writer is self._updating[-1]:
-                writer.write_rest(name, matrix, layout.numbers(name) % matrix.columns)
+                writer.write_rest(name, matrix, layout.forms.numbers(name) % matrix.columns)
         for writer, name, first, stop in self._shared(n for n in layout.parameters if n in layout.copied):
             columns = layout.parameters[name].columns
-            blocks = ForBlocks(rows=layout.rows(name), columns=columns, first=first, stop=stop)
+            blocks = ForBlocks(rows=layout.forms.rows(name), columns=columns, first=first, stop=stop)
             with writer.transposes.with_body(blocks):
                 write_copies(writer, writer.transposes, name)
         changing = self.writers[: self.choices.threads] if layout.updates_by_thread else self._updating
@@ -172,11 +173,11 @@ class BoundStep:
         if not self.choices.column_parallel:
             self._write_shared(names)
             return
-        self._write_shared([n for n in names if layout.is_flat(n)])
+        self._write_shared([n for n in names if layout.forms.is_flat(n)])
         # The columns that the thread of this piece multiplied with, and may still have in its cache.
         changed = changed_on_the_way(layout).values()
         for phase, writer, name in product(phases, self._updating, names):
-            if name not in changed and not layout.is_flat(name):
+            if name not in changed and not layout.forms.is_flat(name):
                 for start, stop in columns_of_thread(writer, layout.parameters[name].columns):
                     write_columns(writer, phase, name, start, stop)
 
@@ -396,7 +397,7 @@ class BoundStep:
         if self._rows is None:
             output, rows, dtype = self.task.output, self.sizes["B"], self.kernels.format.dtype
             assert output is not None, "a training has no predictions"
-            self._rows = np.empty((rows, columns), dtype), np.empty((rows, self.layout.size(output, 1)), dtype)
+            self._rows = np.empty((rows, columns), dtype), np.empty((rows, self.layout.forms.size(output, 1)), dtype)
         return self._rows
 
     def _tell(self, *told: int) -> None:

@@ -51,9 +51,9 @@ def changed_on_the_way(layout: StepLayout) -> dict[int, str]:
     changed = {}
     for name, product in last.items():
         loop = result.updates[0].get(name) if len(result.updates) == 1 else None
-        if loop is None or not product.transposed or layout.is_kept_as_row(product.weights):
+        if loop is None or not product.transposed or layout.forms.is_kept_as_row(product.weights):
             continue
-        summed = layout.accumulated_for(name)
+        summed = layout.gradients.read_by(name)
         if not all(isinstance(a, Accumulation) for a in summed):
             continue
         mine = {a.node.id for a in summed}
@@ -121,12 +121,12 @@ def columns_of_thread(writer: InstructionWriter, columns: int) -> Iterator[tuple
 def _write_gather(writer: InstructionWriter, step: Gather, number: int) -> None:
     """Let this piece gather its columns; the pieces take turns at arrays too narrow to be shared."""
     layout, pieces = writer.layout, writer.layout.choices.pieces
-    if layout.kind(step.node) == COLUMN or layout.size(step.node, 1) < pieces * writer.format.padding:
+    if layout.forms.kind(step.node) == COLUMN or layout.forms.size(step.node, 1) < pieces * writer.format.padding:
         if number % pieces == writer.number:
             writer.write_gather(step)
             writer.write_packed(step.node)
         return
-    for start, stop in columns_of_thread(writer, layout.size(step.node, 1)):
+    for start, stop in columns_of_thread(writer, layout.forms.size(step.node, 1)):
         writer.write_gather(step, start, stop)
         writer.write_packed(step.node, start, stop)
 
@@ -149,7 +149,7 @@ def _write_shared_loop(writer: InstructionWriter, step: Loop) -> None:
 def _write_product(writer: InstructionWriter, step: Product, fused: Loop | None, changed: str | None) -> None:
     layout = writer.layout
     result, _ = layout.buffer(step.node, writer.number)
-    kept_as_row = layout.is_kept_as_row(step.weights)
+    kept_as_row = layout.forms.is_kept_as_row(step.weights)
     if kept_as_row and not step.transposed:
         if writer.number == 0:
             with writer.write_product(step):
@@ -197,7 +197,7 @@ def _write_back(
             if changed is not None:
                 loop = layout.task.schedule.updates[0][changed]
                 written = written_by(writer, changed, loop, row=first)
-                for accumulation in layout.accumulated_for(changed):
+                for accumulation in layout.gradients.read_by(changed):
                     assert isinstance(accumulation, Accumulation), "what is summed by code is not changed on the way"
                     write_gradient(writer, writer.tile, accumulation, written, row=first)
                 write_change(writer, writer.tile, changed, loop, row=first)

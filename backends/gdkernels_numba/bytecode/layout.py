@@ -1,6 +1,5 @@
 """The memory of a bound step: parameters, values of the whole batch, values of a tile, and numbers."""
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,19 +10,17 @@ from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import (
     MATRIX,
     UNITS,
-    Accumulation,
     Buffer,
-    EntryProduct,
-    EntrySums,
     LookUp,
     Loop,
     Product,
     RowSums,
-    kind_of,
     value_of,
 )
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, Matrix, panels_of, pitch_of
+from gdkernels_numba.bytecode.forms import ArrayForms
+from gdkernels_numba.bytecode.gradients import GradientLayout
 from gdkernels_numba.bytecode.packed import PackedOperands
 from gdkernels_numba.ir.vector import PANEL_BYTES, Format, padded
 from gdkernels_numba.plan import GRAIN, StepChoices
@@ -54,13 +51,10 @@ class StepLayout:
     ----------
     sizes
         The value of each dimension, by its name.
+    forms
+        The form in which each array is kept.
     parameters
         The matrices of parameters and slots, by the name of the input.
-    plain
-        The names of the other parameters, of which a prediction reads some rows where the caller has them.
-    flat
-        The names of the parameters of which a step reads some rows: they and their slots are kept number after number,
-        without padding, as panels of which only the last row may be narrower.
     transposes
         The transposes of weights that are multiplied from the other side. A single column has none: it is a row.
     packed
@@ -85,8 +79,8 @@ class StepLayout:
         A row of a panel that nobody writes to.
     codes
         Where the numbers of rows are that the batch looks up, by the number of their node.
-    whole_gradients
-        Whether every gradient has a place of its own; a caller that wants them asks for it.
+    gradients
+        Where gradients are summed; a caller that wants each in a place of its own asks for it.
     phase_of
         The phase of the update in which a total is known, by the number of its node.
     """
@@ -109,15 +103,12 @@ class StepLayout:
         share = padded(-(-sizes["B"] // pieces), GRAIN)
         whole = self.by_piece or choices.tile_local_gradients
         self.tiles = 1 if whole else -(-share // choices.tile_rows)
-        by_rows = _read_by_rows(task)
-        self.plain, self.flat = (by_rows, frozenset[str]()) if task.output is not None else (frozenset[str](), by_rows)
-        self.parameters = {
-            name: self._parameter(name, node) for name, node in task.parameters.items() if name not in self.plain
-        }
+        self.forms = forms = ArrayForms(task, sizes, format)
+        self.parameters = {name: forms.parameter(name, arena) for name in task.parameters if name not in forms.plain}
         self.transposes = {
-            p.weights.attribute: arena.matrix(self._padded(self.size(p.weights, 1)), self.size(p.weights, 0))
+            p.weights.attribute: arena.matrix(forms.padded(forms.size(p.weights, 1)), forms.size(p.weights, 0))
             for p in result.tile
-            if isinstance(p, Product) and p.transposed and not self.is_kept_as_row(p.weights)
+            if isinstance(p, Product) and p.transposed and not forms.is_kept_as_row(p.weights)
             if not choices.column_parallel and not format.bf16
         }
         self.packed = PackedOperands(task, sizes, choices, arena) if format.bf16 else None
@@ -126,15 +117,21 @@ class StepLayout:
         self.contexts = max(choices.threads, pieces, self.update_pieces)
         bank = arena.take(0)
         self._buffers = self._make_buffers()
-        rows = self._padded(choices.tile_rows) * format.size
+        rows = forms.padded(choices.tile_rows) * format.size
         self._columns = [{n.id: arena.take(rows) for n in result.columns} for _ in range(self.tile_contexts)]
         if choices.column_parallel:  # all pieces need what one finds out about a row
             self._columns = self._columns[:1] * self.tile_contexts
-        # Otherwise a block of a gradient is used as soon as it is there.
-        in_phases = len(result.updates) > 1 and not choices.column_parallel
-        self.whole_gradients = whole_gradients or choices.tile_local_gradients or in_phases
-        self.row_gradients = self._make_row_gradients()
-        self.gradients = self._make_gradients()
+        self.gradients = GradientLayout(
+            task,
+            choices,
+            format,
+            forms,
+            arena,
+            self.parameters,
+            pieces=self.update_pieces,
+            by_thread=self.updates_by_thread,
+            whole=whole_gradients,
+        )
         summed = {s.codes.id for s in result.row_sums if isinstance(s, RowSums)}
         looked_up = [s for s in result.tile if isinstance(s, LookUp) and s.codes.id in summed]
         self.codes = {s.codes.id: arena.take(WORD * sizes["B"]) for s in looked_up}
@@ -174,42 +171,10 @@ class StepLayout:
         """The names of the weights of which products read copies."""
         return set(self.transposes) if self.packed is None else {*self.packed.right, *self.packed.back}
 
-    def size(self, node: Node, axis: int) -> int:
-        return self.sizes[str(node.shape[axis])]
-
-    def kind(self, node: Node) -> str:
-        return kind_of(node, self.task.batch)
-
-    def is_kept_as_row(self, node: Node) -> bool:
-        """Return whether weights, or their gradient, have one column: they are then stored as a row, unpadded."""
-        return self.size(node, 1) == 1 and not self.format.bf16
-
-    def is_private(self, accumulation: Accumulation | RowSums | EntrySums) -> bool:
-        """Return whether each piece has a gradient of its own, which its tiles add to.
-
-        In bfloat16 the sums of columns are such, unless pieces are of units: what stays of the batch is rounded.
-        """
-        if not isinstance(accumulation, Accumulation):
-            return False
-        rounded = self.format.bf16 and not self.choices.column_parallel
-        return self.choices.tile_local_gradients or (rounded and accumulation.left is None)
-
-    def _padded(self, count: int) -> int:
-        return padded(count, self.format.padding)
-
-    def _parameter(self, name: str, node: Node) -> Matrix:
-        if self.is_flat(name):
-            return self._arena.matrix(self.rows(name), self.format.panel)
-        if self.kind(node) == UNITS:
-            return self._arena.matrix(1, self.size(node, 0))
-        if self.is_kept_as_row(node):
-            return self._arena.matrix(1, self.size(node, 0))
-        return self._arena.matrix(self._padded(self.size(node, 0)), self.size(node, 1))
-
     def _make_buffers(self) -> list[list[tuple[Matrix, bool]]]:
         """Return for each context its buffers, and whether they hold the whole batch."""
         # Products read bfloat16 in whole squares.
-        rows = self._padded(self.sizes["B"]) if self.format.bf16 else self.sizes["B"]
+        rows = self.forms.padded(self.sizes["B"]) if self.format.bf16 else self.sizes["B"]
         shared: dict[int, Matrix] = {}
         contexts = []
         for _ in range(self.tile_contexts):
@@ -248,54 +213,12 @@ class StepLayout:
     def _is_whole(self, buffer: Buffer) -> bool:
         return buffer.whole or (buffer.kept and not self.choices.tile_local_gradients and not self.format.bf16)
 
-    def _make_row_gradients(self) -> dict[int, Matrix]:
-        """Return the matrices that are summed by the codes or the entries of rows."""
-        made = {}
-        for name in self.task.schedule.updates[-1] if self.task.schedule.updates else ():
-            for a in self.accumulated_for(name):
-                if not isinstance(a, Accumulation):
-                    of = self.parameters[name]
-                    made[a.node.id] = self._arena.matrix(of.rows, of.columns)
-        return made
-
-    def _make_gradients(self) -> list[dict[int, Matrix]]:
-        """Return for each piece, or each thread, by the accumulated node, the matrix that it is accumulated in.
-
-        A block is enough where the update follows at once; a norm needs all gradients first; depth-first tiles add to
-        every gradient in turn, each piece to its own.
-        """
-        arena, panel = self._arena, self.format.panel
-        shared: dict[int, Matrix] = {}
-        blocks: list[Matrix] = []
-        pieces = []
-        by_thread = self.updates_by_thread
-        for number in range(self.choices.threads if by_thread else max(self.choices.pieces, self.update_pieces)):
-            mine: dict[int, Matrix] = dict(self.row_gradients)
-            blocks.clear()
-            for name in self.task.schedule.updates[-1] if self.task.schedule.updates else ():
-                summed = [a for a in self.accumulated_for(name) if isinstance(a, Accumulation)]
-                for k, a in enumerate(summed):
-                    left, right = self.factors(a)
-                    columns = self.size(right, 1)
-                    if left is not None and not self.whole_gradients:
-                        if k == len(blocks):
-                            blocks.append(arena.matrix(panel, panel))
-                        mine[a.node.id] = blocks[k]
-                    elif a.node.id not in shared or by_thread or (self.is_private(a) and number < self.choices.pieces):
-                        rows = 1 if left is None else self._padded(self.size(left, 1))
-                        mine[a.node.id] = shared[a.node.id] = arena.matrix(rows, columns)
-                    else:
-                        mine[a.node.id] = shared[a.node.id]
-            pieces.append(mine)
-        return pieces
-
     @property
     def gradient_bytes(self) -> int:
         """The bytes from the gradients of a piece to those of the next, if tiles of any thread add to them."""
         if self.by_piece or not self.choices.tile_local_gradients or self.choices.pieces == 1:
             return 0
-        private = [a.node.id for a in self.task.schedule.accumulations if a.node.id in self.gradients[0]]
-        return self.gradients[1][private[0]].address - self.gradients[0][private[0]].address if private else 0
+        return self.gradients.bytes_apart
 
     # ---- where it is
 
@@ -343,15 +266,16 @@ class StepLayout:
 
     def columns_of(self, loop: Loop) -> int:
         """Return the columns of the matrices that a loop over a tile runs over."""
-        return self.size(loop.outputs[0] if loop.outputs else value_of(loop.reductions[0].args[0]), 1)
+        return self.forms.size(loop.outputs[0] if loop.outputs else value_of(loop.reductions[0].args[0]), 1)
 
     def block_costs(self, name: str) -> npt.NDArray[np.float64]:
         """Return about how long the update of each block of a parameter takes, in numbers that are changed."""
         panel, columns = self.format.panel, self.parameters[name].columns
-        high = np.minimum(panel, self.rows(name) - panel * np.arange(panels_of(self.rows(name), self.format)))
+        rows = self.forms.rows(name)
+        high = np.minimum(panel, rows - panel * np.arange(panels_of(rows, self.format)))
         wide = [pitch_of(min(panel, columns - k), self.format) / self.format.size for k in range(0, columns, panel)]
-        terms = 0 if self.choices.tile_local_gradients or self.is_flat(name) else self.sizes["B"]
-        of_terms = _TERMS_OF_SUM if self.kind(self.task.parameters[name]) == UNITS else _TERMS_OF_PRODUCT
+        terms = 0 if self.choices.tile_local_gradients or self.forms.is_flat(name) else self.sizes["B"]
+        of_terms = _TERMS_OF_SUM if self.forms.kind(self.task.parameters[name]) == UNITS else _TERMS_OF_PRODUCT
         sizes = np.outer(high, wide)
         if name in self.task.schedule.symmetric:
             sizes = np.tril(sizes)
@@ -366,63 +290,15 @@ class StepLayout:
         parts = [range(max(row.start, blocks.start), min(row.stop, blocks.stop)) for row in rows]
         return [part for part in parts if part]
 
-    def rows(self, name: str) -> int:
-        """Return how many rows a parameter is kept in, without those that pad it for its transpose."""
-        if self.is_flat(name):
-            return panels_of(self.numbers(name), self.format)
-        node = self.task.parameters[name]
-        return 1 if self.kind(node) == UNITS or self.is_kept_as_row(node) else self.size(node, 0)
-
-    def factors(self, accumulation: Accumulation) -> tuple[Node | None, Node]:
-        """Return what is multiplied over the batch, the first transposed; the sums of columns have no first."""
-        left, right = accumulation.left, accumulation.right
-        return (right, left) if left is not None and self.is_kept_as_row(right) else (left, right)
-
-    @property
-    def gradient_span(self) -> tuple[int, int]:
-        """The addresses where the gradients of the first thread begin and end, with what pads them."""
-        found = self.gradients[0].values()
-        first = min(m.address for m in found)
-        return first, max(m.address + panels_of(m.columns, self.format) * m.panel for m in found)
-
-    @property
-    def cleared(self) -> list[Matrix]:
-        """The gradients that are 0 before a step, but for a run that was given up."""
-        return [self.gradients[0][s.node.id] for s in self.task.schedule.row_sums if s.node.id in self.gradients[0]]
-
-    def is_flat(self, name: str) -> bool:
-        """Whether a parameter or slot is kept number after number."""
-        return name.split(".", maxsplit=1)[0] in self.flat
-
-    def numbers(self, name: str) -> int:
-        """Return how many numbers a parameter has."""
-        return math.prod(self.size(self.task.parameters[name], axis) for axis in (0, 1))
-
     def rows_of(self, name: str, matrix: Matrix | None = None) -> StridedAddress:
         """Return where the rows of a parameter, or of a matrix like it, are; what the caller has is patched later."""
-        if name in self.plain or name in self.flat:
-            address = 0 if name in self.plain else (matrix or self.parameters[name]).address
-            return StridedAddress(address, self.size(self.task.parameters[name], 1) * self.format.size, PANEL_BYTES)
+        node, forms = self.task.parameters[name], self.forms
+        if name in forms.plain or name in forms.flat:
+            address = 0 if name in forms.plain else (matrix or self.parameters[name]).address
+            return StridedAddress(address, forms.size(node, 1) * self.format.size, PANEL_BYTES)
         matrix = matrix or self.parameters[name]
-        step = self.format.size if self.is_kept_as_row(self.task.parameters[name]) else matrix.pitch
+        step = self.format.size if forms.is_kept_as_row(node) else matrix.pitch
         return StridedAddress(matrix.address, step, matrix.panel)
-
-    def accumulated_for(self, name: str) -> list[Accumulation | RowSums | EntrySums]:
-        """Return the gradients that the update of a parameter reads."""
-        result = self.task.schedule
-        read = {n.id for phase in result.updates if name in phase for n in phase[name].reads}
-        sums: list[Accumulation | RowSums | EntrySums] = [*result.accumulations, *result.row_sums]
-        return [a for a in sums if a.node.id in read]
-
-
-def _read_by_rows(task: ScheduledTask) -> frozenset[str]:
-    """Return the parameters of which a tile reads some rows, and nothing else."""
-    tile = task.schedule.tile
-    rows = {s.table.attribute for s in tile if isinstance(s, LookUp)}
-    rows |= {s.weights.attribute for s in tile if isinstance(s, EntryProduct)}
-    multiplied = {s.weights.attribute for s in tile if isinstance(s, Product)}
-    read = {n.attribute for s in tile if isinstance(s, Loop) for n in s.reads if n.op == "input"}
-    return frozenset(rows - multiplied - read)
 
 
 def runs_over(step: object, node: Node) -> bool:

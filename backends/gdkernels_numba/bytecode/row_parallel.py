@@ -32,7 +32,7 @@ def write_row_parallel(writer: InstructionWriter, prediction: Node | None) -> No
             done = k + (fused is not None)
         elif isinstance(step, Loop):
             _write_loop(writer, step)
-        elif writer.layout.is_private(step):
+        elif writer.layout.gradients.is_private(step):
             _write_accumulation(writer, step)
     if prediction is not None:
         writer.write_scatter(prediction)
@@ -46,10 +46,10 @@ def _write_loop(writer: InstructionWriter, step: Loop) -> None:
 
 def _write_accumulation(writer: InstructionWriter, step: Accumulation) -> None:
     layout = writer.layout
-    first, second = layout.factors(step)
+    first, second = layout.gradients.factors(step)
     right, d = layout.buffer(second, writer.number)
     # A thread's tiles are those of any piece: which one shifts the address.
-    target = layout.gradients[writer.number if layout.by_piece else 0].get(step.node.id)
+    target = layout.gradients.of[writer.number if layout.by_piece else 0].get(step.node.id)
     if target is None:
         return  # no update reads it
     if first is None:
@@ -63,7 +63,7 @@ def _write_accumulation(writer: InstructionWriter, step: Accumulation) -> None:
     writer.tile.add(
         AddTileGradient(
             kernel=by.kernel,
-            depth=layout.size(first, 1),
+            depth=layout.forms.size(first, 1),
             columns=right.columns,
             a=by.first._replace(across=by.block),
             a_pitch=by.pitch,

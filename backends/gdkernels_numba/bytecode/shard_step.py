@@ -64,7 +64,7 @@ class ShardStep:
         self.bound = bound = BoundStep(task, kernels, sizes, choices, whole_gradients=True)
         self._memory = bound.memory
         layout, self._writer = bound.layout, bound.writers[0]
-        first, stop = layout.gradient_span
+        first, stop = layout.gradients.span
         self.gradients = self._at(first, stop - first, kernels.format.dtype)
         self._places = self._places_of_numbers(first)
         self.length = len(self.gradients) if self._places is None else len(self._places)
@@ -174,7 +174,7 @@ class ShardStep:
     def _gradient_stream(self) -> InstructionStream:
         layout, stream = self.bound.layout, InstructionStream()
         for name in self._names:
-            summed = [a for a in layout.accumulated_for(name) if isinstance(a, Accumulation)]
+            summed = [a for a in layout.gradients.read_by(name) if isinstance(a, Accumulation)]
             if summed:
                 with stream.with_body(self._blocks(name)):
                     for accumulation in summed:
@@ -200,10 +200,10 @@ class ShardStep:
         """Return where in `gradients` the numbers are that nothing pads; None where there are few others."""
         layout, size, found = self.bound.layout, self.bound.kernels.format.size, []
         for name in self._names:
-            for accumulation in layout.accumulated_for(name):
-                matrix = layout.gradients[0][accumulation.node.id]
+            for accumulation in layout.gradients.read_by(name):
+                matrix = layout.gradients.of[0][accumulation.node.id]
                 columns = np.array([layout.at_column(matrix, column) for column in range(matrix.columns)])
-                rows = matrix.pitch * np.arange(layout.rows(name))
+                rows = matrix.pitch * np.arange(layout.forms.rows(name))
                 found.append((rows[:, None] + columns - first).ravel() // size)
         places = np.concatenate(found)
         return places if len(self.gradients) > _PADDED * len(places) else None
@@ -215,8 +215,8 @@ class ShardStep:
     def _blocks(self, name: str) -> ForBlocks:
         layout, columns = self.bound.layout, self.bound.layout.parameters[name].columns
         form = self.bound.kernels.format
-        stop = panels_of(layout.rows(name), form) * panels_of(columns, form)
-        return ForBlocks(rows=layout.rows(name), columns=columns, first=0, stop=stop)
+        stop = panels_of(layout.forms.rows(name), form) * panels_of(columns, form)
+        return ForBlocks(rows=layout.forms.rows(name), columns=columns, first=0, stop=stop)
 
     def _kept(self, stream: InstructionStream) -> int:
         self._streams.append(stream.array())

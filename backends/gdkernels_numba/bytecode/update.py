@@ -128,18 +128,18 @@ def write_blocks(writer: InstructionWriter, phase: int, name: str, first: int, s
 def write_columns(writer: InstructionWriter, phase: int, name: str, start: int, stop: int) -> None:
     """Write the work on some columns of a parameter; they begin a panel or lie in one."""
     layout, panel = writer.layout, writer.format.panel
-    blocks = -(-layout.rows(name) // panel) * -(-(stop - start) // panel)
+    blocks = -(-layout.forms.rows(name) // panel) * -(-(stop - start) // panel)
     _write_update(writer, phase, name, stop - start, range(blocks), start)
 
 
 def write_changes(writer: InstructionWriter, name: str, bounds: int) -> None:
     """Write the work on the blocks of a parameter that are those of any piece, by the bounds at an address."""
     layout, stream = writer.layout, writer.updates[0]
-    loop, summed = layout.task.schedule.updates[0].get(name), layout.accumulated_for(name)
+    loop, summed = layout.task.schedule.updates[0].get(name), layout.gradients.read_by(name)
     if loop is None and not summed:
         return
     columns = layout.parameters[name].columns
-    with stream.with_body(ChangeBlocks(rows=layout.rows(name), columns=columns, bounds=bounds)):
+    with stream.with_body(ChangeBlocks(rows=layout.forms.rows(name), columns=columns, bounds=bounds)):
         _write_body(writer, stream, name, loop, summed, 0, taken=True)
 
 
@@ -148,15 +148,15 @@ def _write_update(writer: InstructionWriter, phase: int, name: str, columns: int
     layout, stream = writer.layout, writer.updates[phase]
     loop = layout.task.schedule.updates[phase].get(name)
     # A gradient without a place of its own is computed again for every phase.
-    summed = layout.accumulated_for(name)
+    summed = layout.gradients.read_by(name)
     by_code = [a for a in summed if not isinstance(a, Accumulation)]
-    due = [a for a in summed if phase == 0 or not layout.whole_gradients]
+    due = [a for a in summed if phase == 0 or not layout.gradients.whole]
     if loop is None and not due:
         return
     if phase == 0:
         for sums in by_code:
             _write_row_sums(writer, stream, name, sums, blocks, start, columns)
-    if name in layout.flat:
+    if name in layout.forms.flat:
         assert loop is not None, "what is read by rows alone has no gradient that must be computed first"
         _write_flat_change(writer, stream, name, loop, blocks)
     else:
@@ -176,7 +176,7 @@ def _write_change_of_blocks(
     start: int,
     columns: int,
 ) -> None:
-    rows = writer.layout.rows(name)
+    rows = writer.layout.forms.rows(name)
     for part in writer.layout.computed_blocks(name, blocks):
         with stream.with_body(ForBlocks(rows=rows, columns=columns, first=part.start, stop=part.stop)):
             _write_body(writer, stream, name, loop, due, start)
@@ -210,7 +210,7 @@ def _write_flat_change(
 ) -> None:
     """Write the loop over blocks of a parameter that is kept number after number; the last row may be narrower."""
     layout, panel = writer.layout, writer.format.panel
-    rows, rest = divmod(layout.numbers(name), panel)
+    rows, rest = divmod(layout.forms.numbers(name), panel)
     stop = min(blocks.stop, -(-rows // panel))
     if blocks.start < stop:
         with stream.with_body(ForBlocks(rows=rows, columns=panel, first=blocks.start, stop=stop)):
@@ -232,20 +232,20 @@ def _write_row_sums(
     clear: bool = False,
 ) -> None:
     """Write the sums by code in this piece's blocks of a table's gradient, which were 0; or set them to 0 again."""
-    layout, matrix = writer.layout, writer.layout.gradients[writer.number][sums.node.id]
+    layout, matrix = writer.layout, writer.layout.gradients.of[writer.number][sums.node.id]
     right, _ = layout.buffer(sums.right, writer.number)
     square = writer.format.panel**2
     low, high, first, stop = 0, _ALL, blocks.start, blocks.stop
     to = layout.rows_of(name, matrix)
-    if name in layout.flat:
+    if name in layout.forms.flat:
         low, high, first, stop = first * square, stop * square, 0, _ALL
-    elif layout.is_kept_as_row(layout.task.parameters[name]):  # then columns are rows
+    elif layout.forms.is_kept_as_row(layout.task.parameters[name]):  # then columns are rows
         low, high = (start + k * writer.format.panel for k in (first, stop))
         high, first, stop = min(high, start + columns), 0, _ALL
     else:
         to = to._replace(base=layout.at_column(matrix, start))
     shift = start if stop < _ALL else 0
-    columns = columns if stop < _ALL else layout.size(layout.task.parameters[name], 1)
+    columns = columns if stop < _ALL else layout.forms.size(layout.task.parameters[name], 1)
     d = StridedAddress(right.address, right.pitch, right.panel)
     mine = {"columns": columns, "low": low, "high": high, "first": first, "stop": stop}
     if isinstance(sums, RowSums):
@@ -273,12 +273,12 @@ def write_change(
 ) -> None:
     """Write the loop over a block of a parameter; the first block begins at `row` and `column`."""
     layout = writer.layout
-    accumulated = {a.node.id: a for a in layout.accumulated_for(name)}
+    accumulated = {a.node.id: a for a in layout.gradients.read_by(name)}
     operands = []
     for node in loop.reads:
         if node.id in accumulated:
             operands.append(_gradient_address(writer, accumulated[node.id], loop.kind, row, column))
-        elif node.op == "input" and layout.kind(node) in (WEIGHTS, UNITS):
+        elif node.op == "input" and layout.forms.kind(node) in (WEIGHTS, UNITS):
             operands.append(layout.in_blocks(layout.parameters[node.attribute], row, column))
         else:
             operands.append(StridedAddress(layout.number(node, writer.number)))
@@ -302,10 +302,10 @@ def write_gradient(
     Meanwhile the kernel prefetches `written`, the memory that is written next.
     """
     layout, panel = writer.layout, writer.format.panel
-    if layout.is_private(accumulation):
+    if layout.gradients.is_private(accumulation):
         _write_private_gradients(writer, stream, accumulation)
         return
-    first, second = layout.factors(accumulation)
+    first, second = layout.gradients.factors(accumulation)
     if first is None:
         right, _ = layout.buffer(second, writer.number)
         stream.add(
@@ -366,8 +366,9 @@ def _gradient_address(
     writer: InstructionWriter, accumulation: Accumulation | RowSums | EntrySums, kind: str, row: int, column: int
 ) -> StridedAddress:
     layout = writer.layout
-    matrix = layout.gradients[0 if layout.is_private(accumulation) else writer.number][accumulation.node.id]
-    if kind != UNITS and not layout.whole_gradients and isinstance(accumulation, Accumulation):
+    gradients = layout.gradients
+    matrix = gradients.of[0 if gradients.is_private(accumulation) else writer.number][accumulation.node.id]
+    if kind != UNITS and not gradients.whole and isinstance(accumulation, Accumulation):
         return StridedAddress(matrix.address)
     return layout.in_blocks(matrix, row, column)
 
@@ -375,9 +376,9 @@ def _gradient_address(
 def _write_private_gradients(writer: InstructionWriter, stream: InstructionStream, accumulation: Accumulation) -> None:
     """Add the other pieces' gradients to the first one's."""
     layout = writer.layout
-    target = layout.gradients[0][accumulation.node.id]
+    target = layout.gradients.of[0][accumulation.node.id]
     for other in range(1, layout.choices.pieces):
-        source = layout.gradients[other][accumulation.node.id]
+        source = layout.gradients.of[other][accumulation.node.id]
         stream.add(
             AddBlock(
                 kernel=writer.kernel("add"),

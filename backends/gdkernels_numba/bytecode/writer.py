@@ -194,7 +194,7 @@ class InstructionWriter:
         """Write a gather of the columns from `start` to `stop`."""
         size, name = self.format.size, step.node.attribute
         kernel = self.kernel("rows_in")
-        if self.layout.kind(step.node) == COLUMN:
+        if self.layout.forms.kind(step.node) == COLUMN:
             to = self.layout.in_tile(step.node, self.number).base
             column = GatherColumn(kernel=kernel, plain=0, plain_row=size, to=to)
             self._add_patched(self.tile, column, GATHER_COLUMN.at.plain, name, 0)
@@ -227,7 +227,7 @@ class InstructionWriter:
                 c_pitch=result.pitch,
             ),
         )
-        if name in layout.plain:
+        if name in layout.forms.plain:
             self.patches.append(Patch(self.tile, begin + MULTIPLY_ENTRIES.at.w.base, name, 0))
 
     def write_move(self, step: Copy | EntryProduct | LookUp | Outer) -> None:
@@ -242,7 +242,7 @@ class InstructionWriter:
             for part in step.parts:
                 self._write_copy(step.node, part)
         looked_up_beside = isinstance(step, LookUp) and step.node.op == "concat"  # what is copied there comes after it
-        if self.layout.kind(step.node) != COLUMN and not looked_up_beside:
+        if self.layout.forms.kind(step.node) != COLUMN and not looked_up_beside:
             self.write_packed(step.node)
 
     def _write_look_up(self, step: LookUp) -> None:
@@ -252,8 +252,8 @@ class InstructionWriter:
         begin = self.tile.add(
             LookUpRows(
                 kernel=self.kernel("look_up"),
-                columns=layout.size(step.table, 1),
-                last=layout.size(step.table, 0) - 1,
+                columns=layout.forms.size(step.table, 1),
+                last=layout.forms.size(step.table, 0) - 1,
                 numbers=numbers._replace(base=layout.at_column(source, step.column)),
                 numbers_pitch=source.pitch,
                 table=layout.rows_of(name),
@@ -263,13 +263,13 @@ class InstructionWriter:
                 kept=layout.codes.get(step.codes.id, 0),
             )
         )
-        if name in layout.plain:
+        if name in layout.forms.plain:
             self.patches.append(Patch(self.tile, begin + LOOK_UP_ROWS.at.table.base, name, 0))
 
     def _write_outer(self, step: Outer) -> None:
         layout = self.layout
         left, right = step.left, step.right
-        if layout.size(right, 1) == 1:  # long rows of products rather than many of one number; their order is the same
+        if layout.forms.size(right, 1) == 1:  # long rows of products, not many of one number; their order is the same
             left, right = right, left
         (first, a), (second, d) = layout.buffer(left, self.number), layout.buffer(right, self.number)
         result, to = layout.buffer(step.node, self.number)
@@ -308,7 +308,7 @@ class InstructionWriter:
 
     def _moved(self, node: Node) -> tuple[StridedAddress, int]:
         """Return where a matrix or a column of the tile is, and the bytes from row to row."""
-        if self.layout.kind(node) == COLUMN:
+        if self.layout.forms.kind(node) == COLUMN:
             return self.layout.in_tile(node, self.number), self.format.size
         matrix, address = self.layout.buffer(node, self.number)
         return address, matrix.pitch
@@ -337,7 +337,7 @@ class InstructionWriter:
             weights = (layout.packed.back if step.transposed else layout.packed.right)[name]
         elif step.transposed:
             weights = layout.transposes.get(name, weights)
-        elif layout.is_kept_as_row(step.weights):
+        elif layout.forms.is_kept_as_row(step.weights):
             return self.tile.with_body(
                 DotRows(
                     kernel=self.kernel("dots"),
