@@ -12,10 +12,8 @@ import argparse
 import math
 import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from typing import Any
 from benchmarks import checkout
 from gdkernels.bench.participants.participant import LIBRARIES, Participant, ParticipantError
 from gdkernels.bench.participants.task import GRID, TrainingTask
+from gdkernels.bench.processes.busy import BusyProcesses
 from gdkernels.bench.processes.client import ParticipantProcess
 from gdkernels.bench.sampling.interleaving import settle
 from gdkernels.system.machine import cores, machine
@@ -30,7 +29,6 @@ from gdkernels.system.machine import cores, machine
 __all__ = ["main"]
 
 _ROWS = (2, 3, 5, 7)  # of the grid: a step takes 0.1 ms to 50 ms
-_SPINS = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nprint(flush=True)\nwhile True:\n    pass\n"
 _KINDS = ("quiet", "busy")
 _OURS, _ALONE, _BEFORE = "gdkernels", "one thread", "before"
 
@@ -85,6 +83,7 @@ def _measure(task: TrainingTask, options: argparse.Namespace) -> dict[str, dict[
     """Return the records/s of each participant, "quiet" and "busy"."""
     processes: dict[str, ParticipantProcess] = {}
     samples: dict[str, dict[str, list[float]]] = {}
+    busy = BusyProcesses(1)
     try:
         for name, (participant, variables) in _participants(options).items():
             processes[name] = ParticipantProcess(participant, variables)
@@ -95,29 +94,16 @@ def _measure(task: TrainingTask, options: argparse.Namespace) -> dict[str, dict[
             except ParticipantError as reason:
                 print(f"{name} is left out: {reason}", file=sys.stderr)
         for number in range(options.rounds):
-            core = sorted(os.sched_getaffinity(0))[number % cores()]
             for name, mine in samples.items():
                 settle()
                 mine["quiet"].append(task.records / processes[name].fit_seconds(options.seconds))
-                with _spinning(core):
+                with busy.spinning(number):
                     mine["busy"].append(task.records / processes[name].fit_seconds(options.seconds))
     finally:
+        busy.close()
         for process in processes.values():
             process.close()
     return samples
-
-
-@contextmanager
-def _spinning(core: int) -> Iterator[None]:
-    """Keep a core busy with another process meanwhile."""
-    spinner = subprocess.Popen([sys.executable, "-c", _SPINS, str(core)], stdout=subprocess.PIPE)
-    try:
-        assert spinner.stdout is not None
-        spinner.stdout.readline()  # it is there, and spins
-        yield
-    finally:
-        spinner.kill()
-        spinner.communicate()
 
 
 def _lines(samples: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[str]:

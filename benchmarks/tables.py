@@ -103,7 +103,7 @@ def table_of_stages(results: BenchResults) -> str:
     )
     groups: dict[tuple[object, ...], dict[str, BenchRow]] = {}
     for row in measured:
-        groups.setdefault((row.case, row.stage, row.placement), {})[names[row.participant]] = row
+        groups.setdefault(row.group, {})[names[row.participant]] = row
     heads = list(dict.fromkeys(names[row.participant] for row in measured))
     lines = [
         f"{environment['processor']}, {environment['cores']} cores, {', '.join(environment['gpus']) or 'no GPU'}; "

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from contextlib import contextmanager
 from functools import partial
 from itertools import product
@@ -35,7 +35,7 @@ _NETWORKS = ("chain", "residual", "gated", "dropout")
 
 def add_to(commands: Any) -> None:
     """Add the subcommand to those of the command line."""
-    parser = commands.add_parser(
+    parser: ArgumentParser = commands.add_parser(
         "bench",
         help="measure how fast each backend trains here, and how exactly",
         description="Measure training on every backend that can run here, each in a process of its own. The processes "
@@ -44,6 +44,14 @@ def add_to(commands: Any) -> None:
         epilog="The exit code is 1 if a participant computes something else than the definition, or reports that it is "
         "done before it is.",
     )
+    _add_workload(parser)
+    _add_participants(parser)
+    _add_measurement(parser)
+    _add_output(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_workload(parser: ArgumentParser) -> None:
     what = parser.add_argument_group("workload")
     what.add_argument(
         "--sizes",
@@ -73,6 +81,9 @@ def add_to(commands: Any) -> None:
         metavar="STAGE,…",
         help=f"stages to time: {', '.join(_STAGES)} (forward,epoch)",
     )
+
+
+def _add_participants(parser: ArgumentParser) -> None:
     who = parser.add_argument_group("participants")
     who.add_argument(
         "--backends", type=names_of("backend"), metavar="NAME,…", help="backends to measure (all that are installed)"
@@ -102,6 +113,9 @@ def add_to(commands: Any) -> None:
         "(with the gather and the update in the graph), torch-bf16 (none)",
     )
     add_group(who, "several processes on which each backend is measured too")
+
+
+def _add_measurement(parser: ArgumentParser) -> None:
     how = parser.add_argument_group("measurement")
     how.add_argument(
         "--time-limit", type=positive, metavar="SECONDS", help="time limit of the whole benchmark (160 for each repeat)"
@@ -120,6 +134,13 @@ def add_to(commands: Any) -> None:
         metavar="N",
         help="repeat everything in new processes; compare needs five (1)",
     )
+    how.add_argument(
+        "--busy",
+        type=whole(1),
+        default=0,
+        metavar="N",
+        help="measure each row also beside N processes that keep cores busy, with the share of quiet speed kept (0)",
+    )
     how.add_argument("--to-loss", type=at_least(0), metavar="LOSS", help="also train until the mean loss is this low")
     how.add_argument(
         "--to-accuracy", type=at_least(0), metavar="SHARE", help="also train until this share of the classes is right"
@@ -127,13 +148,15 @@ def add_to(commands: Any) -> None:
     how.add_argument(
         "--seeds", type=whole(1), default=3, metavar="N", help="initial weights to train from towards that goal (3)"
     )
+
+
+def _add_output(parser: ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="FILE", help="write all results, with every sample, to this JSON file")
     output.add_argument("--report", metavar="FILE", help="write a report to this HTML file")
     output.add_argument("--force", action="store_true", help="replace those files if they exist")
     output.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
     output.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.set_defaults(run=run)
 
 
 def run(args: Namespace) -> None:
@@ -180,7 +203,7 @@ def _run(args: Namespace, threads_of_rank: int) -> None:
         first = refused[0]
         raise RefusedError(
             f"{len(refused)} of {len(results.rows)} rows are refused; the first, {first.participant} at {first.case} "
-            f"{first.stage}: {first.reason}"
+            f"{first.done}: {first.reason}"
         )
 
 
@@ -210,6 +233,7 @@ def _measure(args: Namespace, threads_of_rank: int) -> BenchResults:
             seconds=args.time_limit or 160.0 * args.repeats,
             share=args.width / 100,
             goal=_goal(args, cases[0], Path(folder)),
+            busy=args.busy,
         )
         with _progress(parts(plan)) as progress:
             return benchmark(plan, "gdkernels " + shlex.join(args.arguments), progress)

@@ -61,7 +61,7 @@ def run(args: Namespace) -> None:
         first = slower[0]
         raise SlowerError(
             f"{len(slower)} of {len(found.rows)} rows became slower; the first, {first.participant} at {first.case} "
-            f"{first.stage}" + ("; but the machines differ" if found.machines else "")
+            f"{first.done}" + ("; but the machines differ" if found.machines else "")
         )
     unknown = [*found.unknown, *(_undecided(found) if args.strict else ())]
     if unknown:
@@ -72,7 +72,7 @@ def run(args: Namespace) -> None:
 def _undecided(found: Comparison) -> list[str]:
     """Return the rows that are UNDECIDED through noise alone."""
     return [
-        f"{c.row.participant} at {c.row.case} {c.row.stage} is UNDECIDED: {c.verdict.reason}"
+        f"{c.row.participant} at {c.row.case} {c.row.done} is UNDECIDED: {c.verdict.reason}"
         for c in found.rows
         if c.verdict.verdict == "UNDECIDED" and c.row.status != "skipped"
     ]
@@ -101,6 +101,7 @@ def _as_dict(found: Comparison) -> dict[str, Any]:
                 "case": asdict(compared.row.case),
                 "piece": compared.row.stage,
                 "placement": compared.row.placement,
+                "busy": compared.row.busy,
                 "contender": encode(compared.row.participant, NAMES),
                 **asdict(compared.verdict),
             }
@@ -119,13 +120,12 @@ def _as_text(found: Comparison) -> str:
     for compared in sorted(found.rows, key=lambda compared: VERDICTS.index(compared.verdict.verdict)):
         row, verdict = compared.row, compared.verdict
         known = verdict.ratio is not None
-        where = f"{row.stage}, transfers included" if row.placement == "transfers" else row.stage
         lines.append(
             (
                 verdict.verdict,
                 f"{verdict.ratio:.3f}" if known else "",
                 f"{verdict.low:.3f} … {verdict.high:.3f}" if known else "",
-                f"{row.case}: {where}",
+                f"{row.case}: {row.done}",
                 str(row.participant),
                 verdict.reason or "",
             )

@@ -33,7 +33,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--importance",
         action="store_true",
-        help="show by how much the figure gets worse when the cells of a column are dealt out among the records",
+        help="show by how much the figure gets worse when the cells of a column are shuffled among the records",
     )
     add_where(parser, precision=False)
     add_plot(parser, "predicted against true and the residuals, or the confusion matrix,")
@@ -87,7 +87,7 @@ def _lines(predictor: TabularPredictor, evaluation: Evaluation, plot: str | None
 
 def _importance(found: Mapping[str, Any]) -> Iterator[str]:
     how = "drop of r2" if found["figure"] == "r2" else "rise of log_loss"
-    yield f"importance: {how} when a column is dealt out among {found['records']:,} records, ± standard error:"
+    yield f"importance: {how} when a column is shuffled among {found['records']:,} records, ± standard error:"
     width = min(30, max(len(told["column"]) for told in found["columns"]))
     for told in found["columns"]:
         yield f"  {told['column']:<{width}}  {told['importance']:>8.4f} ± {told['standard_error']:.4f}"

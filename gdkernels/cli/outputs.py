@@ -100,8 +100,11 @@ def write_or_beside(write: Callable[[str], object], path: str) -> str:
 
 def say_beside(written: Mapping[str | None, str | None]) -> None:
     """Raise `TakenError` if an output has another name than you asked for: a program would read the wrong file."""
-    beside = [f"somebody else wrote {asked} meanwhile, and it was left as it is; your result is {name}"
-              for asked, name in written.items() if None not in (asked, name) and Path(asked) != Path(name)]  # fmt: skip
+    beside = [
+        f"somebody else wrote {asked} meanwhile, and it was left as it is; your result is {name}"
+        for asked, name in written.items()
+        if asked is not None and name is not None and Path(asked) != Path(name)
+    ]
     if beside:
         raise TakenError("; ".join(beside))
 

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from gdkernels.cli import pictures
-from gdkernels.cli.options import add_train
 from gdkernels.cli.outputs import say_beside, write_or_beside
 from gdkernels.cli.streams import say
+from gdkernels.cli.train_options import add_train
 from gdkernels.cli.watching import watched
 from gdkernels.errors import DivergenceError, InputError
 from gdkernels.groups import joined

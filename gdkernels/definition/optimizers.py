@@ -27,9 +27,9 @@ class Optimizer(ABC):
     weight_decay
         The share of the learning rate by which weights, not biases, shrink before the rule is applied.
     numbers
-        The names of the attributes that `rule` and the decay only compute with, and never branch on unless they are 0:
-        compiled code takes them as inputs, so that other values need no other code. A class with a `rule` of its own
-        says its own; without, its values are compiled in.
+        The names of the attributes that `rule` and the decay only compute with, and branch on only to ask whether they
+        are 0. Compiled code takes them as inputs, so other values need no other code. A class with a `rule` of its own
+        names its own attributes; if it names none, their values are compiled in.
     """
 
     learning_rate: float

@@ -19,7 +19,7 @@ class Solver(ABC):
     Attributes
     ----------
     gradient_tolerance
-        Training ends where no entry of the gradient of the mean loss is larger.
+        Training ends when no entry of the gradient of the mean loss is larger than this.
     """
 
     gradient_tolerance: float
@@ -31,7 +31,7 @@ class LevenbergMarquardt(Solver):
 
     Each iteration solves (JᵀJ + λ I) Δw = −g for the step, with J the Jacobian of the outputs and g the gradient. It
     takes the step if the error falls, and tries a larger damping λ if not; where the error falls as much as expected, λ
-    becomes smaller (after Nielsen 1999). Of losses other than squared errors, it takes the second derivative at the
+    becomes smaller (after Nielsen 1999). For losses other than squared errors, it takes the second derivative at the
     outputs (Gauss–Newton).
 
     Parameters
@@ -42,8 +42,9 @@ class LevenbergMarquardt(Solver):
     damping
         The first λ, as a share of the largest entry on the diagonal of JᵀJ.
     gradient_tolerance, step_tolerance, error_goal
-        Training ends where no entry of the gradient of the mean loss is larger than the first, where no parameter moves
-        by more than this share of the largest, or where the mean loss has come down to the last.
+        Training ends when no entry of the gradient of the mean loss is larger than `gradient_tolerance`, when no
+        parameter moves by more than the share `step_tolerance` of the largest one, or when the mean loss has come down
+        to `error_goal`.
     """
 
     bayes: bool = False
@@ -67,9 +68,9 @@ class LBFGS(Solver):
     Parameters
     ----------
     memory
-        How many of the last steps it keeps, with the change of the gradient along them.
+        The number of last steps that it keeps, with the change of the gradient along each.
     gradient_tolerance
-        Training ends where no entry of the gradient of the mean loss is larger.
+        Training ends when no entry of the gradient of the mean loss is larger than this.
     """
 
     memory: int = 10

@@ -23,7 +23,7 @@ from gdkernels.errors import InputError
 from gdkernels.system.cached_property import cached_property
 from gdkernels.system.machine import cores
 
-__all__ = ["DLPACK_HOST", "Binding", "moved", "namespace_of"]
+__all__ = ["DLPACK_HOST", "Binding", "all_finite", "moved", "namespace_of"]
 
 _log = logging.getLogger("gdkernels")
 

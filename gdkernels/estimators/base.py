@@ -67,6 +67,8 @@ __all__ = ["BaseMLP"]
 
 def _float_type(a: Any) -> str:
     """Return the type in which to compute with an array: float32 for float32, else float64."""
+    if isinstance(a.dtype, np.dtype):  # which takes long to say its name
+        return "float32" if a.dtype == np.float32 else "float64"
     return "float32" if "float32" in str(a.dtype) else "float64"
 
 
@@ -338,6 +340,10 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     # ---- what can be asked afterwards
 
+    def __sklearn_is_fitted__(self) -> bool:
+        # Asked before each prediction: scikit-learn would look through all attributes instead.
+        return has_arrays(self)
+
     def _score_there(self, X: Any, y: Any, sample_weight: Any) -> float:
         """Return what `score` does for arrays of another library, which scikit-learn's metrics may not read."""
         check_is_fitted(self)
@@ -361,8 +367,11 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             given = raw_outputs(self._fitted().network, X, loss or self._objective())
         if self.precision is not None:
             return given
+        like = one_array(self)
+        if type(X) is type(given) is type(like) is np.ndarray and X.dtype == given.dtype == like.dtype:
+            return given
         xp = namespace_of(given) or np
-        wide = "float64" in (str(xp.result_type(X.dtype, given.dtype)), _float_type(one_array(self)))
+        wide = "float64" in (str(xp.result_type(X.dtype, given.dtype)), _float_type(like))
         return xp.astype(given, xp.float64 if wide else xp.float32, copy=False)
 
     def _linked(self, raw: Any) -> Any:

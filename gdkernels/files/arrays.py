@@ -220,7 +220,7 @@ def members_of(path: str | os.PathLike[str]) -> dict[str, FileRows]:
                 name = member.filename.removesuffix(".npy")
                 if member.compress_type != ZIP_STORED:
                     raise InputError(
-                        f"{os.fspath(path)} is compressed, so that its rows cannot be read one at a time; save it with "
+                        f"{os.fspath(path)} is compressed, so its rows cannot be read one at a time; save it with "
                         "numpy.savez or as NPY, or train by gdkernels train, which reads it once"
                     )
                 file.seek(member.header_offset + 26)

@@ -91,7 +91,7 @@ def torch_network(model: Any, objects: Mapping[str, Activation] | None = None) -
             placed, output = _activated(placed, output), found
     inputs = next((one.inputs for one in placed if one.inputs is not None), None)
     if inputs is None:
-        raise InputError(f"{type(model).__name__} holds no Linear layer, so that it has no number of inputs")
+        raise InputError(f"{type(model).__name__} holds no Linear layer, which would tell its number of inputs")
     block = Sequential(*(one.block for one in placed))
     _check_widths(placed, inputs)
     named = {inside(name, k): a for k, one in enumerate(placed) for name, a in one.parameters.items()}

@@ -99,7 +99,7 @@ def rows_of(given: _Given, records: Records, what: str) -> Rows | None:
         return None
     count = len(records)
     if given.dtype == bool and len(given) != count:
-        raise InputError(f"{what} says True or False of {len(given)} rows, and there are {count}")
+        raise InputError(f"{what} has True or False for {len(given)} rows, and there are {count}")
     found = np.flatnonzero(given) if given.dtype == bool else given.astype(np.int64)
     if not found.size:
         raise InputError(f"{what} has no rows: all are False")

@@ -34,8 +34,8 @@ class Ensemble:
     Parameters
     ----------
     models
-        Trained networks with as many inputs and outputs; of any shapes. One may come several times, and then counts as
-        often.
+        Trained networks of any shapes, with the same numbers of inputs and outputs. One that you pass several times
+        counts as often.
 
     Raises
     ------
@@ -50,9 +50,9 @@ class Ensemble:
         shapes = {(model.inputs, model.network.outputs) for model in self.models}
         if len(shapes) > 1:
             told = ", ".join(f"{inputs} → {outputs}" for inputs, outputs in sorted(shapes))
-            raise InputError(f"the models of an Ensemble have as many inputs and outputs, got {told}")
+            raise InputError(f"the models of an Ensemble must have the same numbers of inputs and outputs, got {told}")
         if len({self._classifies(model) for model in self.models}) > 1:
-            raise InputError("the models of an Ensemble all tell classes, or none does")
+            raise InputError("the models of an Ensemble must all be classifiers, or none of them")
 
     @staticmethod
     def _classifies(model: Network) -> bool:
@@ -99,8 +99,8 @@ class Ensemble:
     def network(self) -> Network:
         """Return one network with these outputs, to be saved, exported, or trained on: the mean of blocks side by side.
 
-        Its outputs are means of probabilities if the models tell classes. Where a model comes several times, so does
-        its block.
+        Its outputs are means of probabilities if the models are classifiers. A model that comes several times has its
+        block several times.
         """
         first = self.models[0].network
         blocks = [model.network.structure.whole for model in self.models]

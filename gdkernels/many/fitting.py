@@ -57,10 +57,10 @@ def fit_many(
 ) -> list[History]:
     """Train many models on the same data, several at the same time, and return their histories.
 
-    Each model comes out as `Network.fit` with a single thread would leave it, to the bit; on the compiled engine, with
-    any number of threads; a model alone, as its own fit would. Data are placed once, code is compiled once for models
-    that differ only in numbers, and each thread takes the next model. A second call with the same settings goes on
-    where the first ended.
+    Each model ends with the bits that `Network.fit` on a single thread gives it; on the compiled engine, that is so
+    for any number of threads. A single model ends with those of its own fit. Data are placed once, code is compiled
+    once for models that differ only in numbers, and each thread takes the next model. A second call with the same
+    settings goes on where the first ended.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def fit_many(
     cadence = Cadence.parse(every)
     checkpoints = None if checkpoint is None else Checkpoints(checkpoint, cadence, resume)
     if validation_rows is not None and validation is not None:
-        raise InputError("validation and validation_rows say twice what to validate on; leave one of them out")
+        raise InputError("validation and validation_rows both say what to validate on; leave one of them out")
     chosen, left_out = checked_rows(rows, len(models)), checked_rows(validation_rows, len(models), "validation_rows")
     data, work = SharedData(X, Y, sample_weight, validation), []
     for k, trainer in enumerate(trainers):

@@ -80,13 +80,13 @@ def from_torch(
     ----------
     path
         The module: ``Linear``, ``LayerNorm`` and ``Dropout`` layers, activations, ``Identity``, ``Flatten``, and
-        ``Sequential`` of these. Or of one with ``Linear`` layers alone, in the order of their numbers, the file that
+        ``Sequential`` of these. If all its layers are ``Linear``, in the order of their numbers, also the file that
         ``safetensors.torch.save_file(model.state_dict(), path)`` wrote.
     activation, output
-        The activations of the network, which a file does not hold: "relu" and "identity" unless given. A module has its
-        own.
+        The activations of the network, which a file does not hold: "relu" and "identity" unless you give them. A module
+        has its own.
     objects
-        By the names of their classes, activations of a module that gdkernels does not have: functions ``f(z, *, xp)``.
+        Functions ``f(z, *, xp)`` for activations that gdkernels does not have, by the names of PyTorch's classes.
     settings
         ``backend``, ``device``, ``precision`` and ``seed`` of `gdkernels.Network`; the precision is that of the weights
         unless it is given.
@@ -101,7 +101,7 @@ def from_torch(
     Raises
     ------
     InputError
-        For a module that it cannot take; the error names it, and what to do.
+        For a module that gdkernels cannot take over; the error names it, and says what to do.
     FileError
         If the file cannot be read, or holds anything but the weights of such layers. gdkernels executes nothing in it.
     """

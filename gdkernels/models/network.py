@@ -48,13 +48,13 @@ class Network:
         The seed of everything random: initial weights, validation split, the order of records. None draws one, which
         you can read.
     backend, device
-        Where to compute: "auto", a name or a `Backend`; "cpu", "cuda:0". The automatic choice follows at the first
-        training or prediction, when the work is known. Until then the parameters are NumPy arrays on the host.
+        Where to compute: "auto", a name or a `Backend`; "cpu", "cuda:0". gdkernels chooses at the first training or
+        prediction, when it knows the work. Until then the parameters are NumPy arrays on the host.
     precision
         "float64", "float32", "tf32" or "bfloat16"; None follows the data: float64 for float64, else float32.
     threads
-        The most threads to compute on. None takes the cores that this process may use, or fewer by GDKERNELS_THREADS or
-        a container's quota. A small step runs on one thread in any case.
+        The most threads to compute on. None takes the cores that this process may use, or fewer if GDKERNELS_THREADS or
+        a container's quota says so. A small step runs on one thread in any case.
 
     Raises
     ------
@@ -109,7 +109,7 @@ class Network:
             Where nobody has said how many inputs it has, and it has seen no data.
         """
         if self._network is None:
-            raise InputError("the network knows its inputs from the first fit on; pass inputs= to have it before")
+            raise InputError("the network learns its number of inputs at the first fit; pass inputs= to set it before")
         return self._network
 
     def _known(self, X: Any) -> BoundNetwork:

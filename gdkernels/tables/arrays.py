@@ -87,7 +87,7 @@ def _whole(path: Path) -> UnreadTable:
     if y.ndim not in (1, 2) or y.shape[1:] == (0,):
         raise InputError(f"Y in {path} must have the shape [records] or [records, outputs], not {list(y.shape)}")
     if len(x) != len(y):
-        raise InputError(f"X and Y in {path} must have as many records: X has {len(x):,}, Y has {len(y):,}")
+        raise InputError(f"X and Y in {path} must have the same number of records: X has {len(x):,}, Y has {len(y):,}")
     targets = _targets(y, hot=y.ndim > 1 and y.shape[1] > 1 and _one_hot(y))
     return UnreadTable(_columns(x, "") | targets, str(path), tuple(targets))
 

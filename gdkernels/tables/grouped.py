@@ -34,7 +34,7 @@ def split_groups(groups: Indices, share: float, generator: np.random.Generator, 
         return everything, everything[:0]
     found, places, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if len(found) < 2:
-        raise InputError(f"these records are of one group, so that none can be set aside for {what}: {_ANOTHER}")
+        raise InputError(f"these records all belong to one group, so none can be set aside for {what}: {_ANOTHER}")
     order = generator.permutation(len(found))
     held = np.cumsum(sizes[order])[:-1]
     count = 1 + int(np.argmin(np.abs(held - share * len(groups))))
@@ -53,7 +53,7 @@ def folds_of_groups(groups: Indices, count: int, generator: np.random.Generator)
     found, places, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if len(found) < 2:
         raise InputError(
-            f"all records but those of the test are of one group, so that none is left to validate on: {_ANOTHER}"
+            f"all records outside the test belong to one group, so none is left to validate on: {_ANOTHER}"
         )
     # The largest first, each into the part that has the fewest rows; groups of one size in an order of chance.
     order = generator.permutation(len(found))

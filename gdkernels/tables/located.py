@@ -47,10 +47,10 @@ def check_separate(data: Any, test: Any) -> None:
     paths, test_paths = paths_of(data), paths_of(test)
     found = [] if paths is None else list(map(_real, files_of(paths)))
     if twice := next((name for name, count in Counter(found).items() if count > 1), None):
-        raise InputError(f"{twice} is given twice, so that records would be learned and measured: give it once")
+        raise InputError(f"{twice} is given twice, so the same records would be learned and measured: give it once")
     if test_paths is not None and (both := {*found} & {*map(_real, files_of(test_paths))}):
         raise InputError(
-            f"{keyword('test_file')} brings {min(both)}, which is to be learned, so that figures would flatter: give "
+            f"{keyword('test_file')} brings {min(both)}, which is to be learned, so the figures would flatter: give "
             "a table of its own"
         )
 

@@ -76,7 +76,9 @@ def with_target(table: Table, y: Any, names: Sequence[str] | None = None) -> Tab
                 f"{table.source} has a column {name!r}, as y is called; give y another name, or leave y out"
             )
         if len(column) != len(table):
-            raise InputError(f"X and y must have as many records: X has {len(table):,}, y has {len(column):,}")
+            raise InputError(
+                f"X and y must have the same number of records: X has {len(table):,}, y has {len(column):,}"
+            )
     return Table({**table.columns, **dict(targets)}, table.source, tuple(name for name, _ in targets))
 
 

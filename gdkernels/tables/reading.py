@@ -81,7 +81,7 @@ class Reading:
         """Return whether a cell without spaces around it stands for nothing."""
         return cell in self._gaps or (self.kind in ("number", "date") and cell.casefold() in self._gaps)
 
-    @property
+    @cached_property
     def sentinels(self) -> tuple[float, ...]:
         """The numbers that stand for a gap."""
         found = [plain_number(gap) for gap in self.gaps]

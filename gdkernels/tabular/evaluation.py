@@ -61,7 +61,7 @@ class Evaluation(Mapping[str, Any]):
         difference over ``bins`` of equal width, ``by_chance`` that of right probabilities in so few records. None for a
         regression.
     importance
-        If it was asked for, by how much ``figure`` gets worse when the cells of a column are dealt out among the
+        If it was asked for, by how much ``figure`` gets worse when the cells of a column are shuffled among the
         ``records``: a list of ``columns``, each with its ``importance`` and the ``standard_error``.
     truth, predicted
         Of at most 100,000 of the records, drawn at random: class indices and labels, or numbers in the target's own

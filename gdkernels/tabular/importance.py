@@ -1,4 +1,4 @@
-"""Permutation importance: how much worse a model predicts where one column's cells are dealt out among the records."""
+"""Permutation importance: how much worse a model predicts where one column's cells are shuffled among the records."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from gdkernels.tables.kinds import reread
 from gdkernels.tables.outcomes import labels
 from gdkernels.tables.target_columns import checked_targets, with_targets
 from gdkernels.tabular.decisions import decided
-from gdkernels.tabular.drift import profiles_of
+from gdkernels.tabular.drift import ColumnProfile, profiles_of
 from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
 from gdkernels.tabular.fitting import PreparedRows, balanced
 from gdkernels.tabular.holdout import check_test_file, measured_on
@@ -77,12 +77,8 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
             bounds=settings.bounds,
             standardise_targets=loss != "poisson",
         )
-        encoded, y = preparation.encode(table), preparation.transform_targets(table)
-        x = preparation.scaled(encoded)
-        own = table.take(rows.learn)
-        if (cross_fit := CrossFit.of(preparation, own, rows.learn)) is not None:
-            x[rows.learn] = cross_fit.transform(own, rows.learn)
-        profiles = profiles_of(own, preparation, encoded[rows.learn])
+        y = preparation.transform_targets(table)
+        x, profiles = _inputs(preparation, table, rows.learn)
     remarks += [*remarks_on(settings, table, preparation, rows.learn), *unasked(settings, learn)]
     check_range(y, table, targets, settings.precision)
     check_test_file(settings, preparation)
@@ -115,11 +111,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         if settings.test_file is not None:
             test, said = measured_on(settings, model)
         else:
-            evaluation, said = EvaluationInParts(preparation), rows.said
-            if counts["test"]:
-                truth = truth_of(preparation, table, y)[rows.test]
-                evaluation.add(truth, model.prepared_in_pieces(x[rows.test]))
-            test = evaluation.result()
+            test, said = _evaluated(model, x[rows.test], truth_of(preparation, table, y)[rows.test]), rows.said
     return TabularResult(
         source=table.source,
         preparation=preparation,
@@ -139,6 +131,25 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         search=None if found is None else found.search,
         explanation=explanation_of(settings, network, trainer, counts["train"], run["epochs"]),
     )
+
+
+def _inputs(
+    preparation: Preparation, table: Table, learn: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[Any], list[ColumnProfile]]:
+    """Return the inputs of all rows, those to learn from without their own targets, and a profile of each column."""
+    encoded = preparation.encode(table)
+    x, own = preparation.scaled(encoded), table.take(learn)
+    if (cross_fit := CrossFit.of(preparation, own, learn)) is not None:
+        x[learn] = cross_fit.transform(own, learn)
+    return x, profiles_of(own, preparation, encoded[learn])
+
+
+def _evaluated(model: PreparedNetwork, x: npt.NDArray[Any], truth: npt.NDArray[Any]) -> Evaluation | None:
+    """Return the figures on rows kept from training; None where there are none."""
+    evaluation = EvaluationInParts(model.preparation)
+    if len(x):
+        evaluation.add(truth, model.prepared_in_pieces(x))
+    return evaluation.result()
 
 
 def _class_records(preparation: Preparation, y: npt.NDArray[Any]) -> dict[str, int] | None:

@@ -97,14 +97,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
     DivergenceError
         If training diverges.
     """
-    if (settings.average or 1) > 1:
-        raise InputError(
-            f"{keyword('average')} is for tables that fit into memory; leave it out, or allow more by "
-            f"{keyword('memory')}"
-        )
-    for name in ("best", "search"):
-        if getattr(settings, name):
-            raise InputError(f"{keyword(name)} is for tables that fit into memory; leave it out, or take fewer records")
+    _check_single(settings)
     group = joined(settings.group)
     surveyed = shared_survey(group, settings, data, allowed)
     found, rule = surveyed.found, surveyed.rule
@@ -173,6 +166,18 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         seconds=seconds,
         explanation=explanation_of(settings, network, trainer, counts["train"], run["epochs"]),
     )
+
+
+def _check_single(settings: TabularSettings) -> None:
+    """Refuse what trains several networks."""
+    if (settings.average or 1) > 1:
+        raise InputError(
+            f"{keyword('average')} is for tables that fit into memory; leave it out, or allow more by "
+            f"{keyword('memory')}"
+        )
+    for name in ("best", "search"):
+        if getattr(settings, name):
+            raise InputError(f"{keyword(name)} is for tables that fit into memory; leave it out, or take fewer records")
 
 
 def _check_counts(settings: TabularSettings, counts: dict[str, int]) -> None:

@@ -55,8 +55,8 @@ class TabularPredictor:
         A column or several: to leave out; to use even if they look like identifiers; to take as names, even if they are
         numbers; to take as numbers, where a cell that holds none is a gap.
     read
-        For a column whose cells can be read in several ways, what they mean, in the words that `describe` prints: an
-        example of its numbers such as ``1.234,5 €``, a pattern of its dates such as ``%d/%m/%Y``, or ``text``. The
+        What the cells of a column mean, where they can be read in several ways, in the words that `describe` prints:
+        an example of its numbers such as ``1.234,5 €``, a pattern of its dates such as ``%d/%m/%Y``, or ``text``. The
         model keeps it.
     missing
         A value, such as ``"-200"``, or several that stand for a gap. Empty cells, NA, N/A, null and ? do so anyway, and
@@ -80,8 +80,8 @@ class TabularPredictor:
         Skip connections around the hidden layers, "layer" for layer norm, and the share of their outputs that is
         dropped in training, as for `MLP`.
     encoding
-        "piecewise" gives the network, beside each number, how far it has come through bins between quantiles of the
-        training rows; "auto" does so from 500 training rows on, and "none" does not.
+        "piecewise" adds to each number inputs that tell how far it has come through bins between quantiles of the
+        training rows. "auto" does so from 500 training rows on, "none" never.
     learning_rate, momentum, nesterov
         Settings of an optimizer that is given by name; the momentum is that of "sgd", 0.9 for None.
     l2
@@ -104,15 +104,16 @@ class TabularPredictor:
     retries
         The number of times to go back and continue at half the learning rate if training diverges.
     search
-        The number of settings to try: what you leave open of the network, `dropout`, `learning_rate`, `l2` and
-        `batch_size` is drawn at random, and the ensemble is kept that does best on the validation rows, a fifth unless
-        `validation` says otherwise. None does not search.
+        The number of settings to try. Each draws at random what you leave open of the network, `dropout`,
+        `learning_rate`, `l2` and `batch_size`. The predictor keeps the ensemble that does best on the validation rows,
+        which are a fifth unless `validation` says otherwise. None does not search.
     best
-        Whether to use all of `time_limit` for such a search, in which each setting is tried by five networks, on the
-        rows that each was trained without.
+        Whether to use all of `time_limit` for such a search. It tries each setting with five networks, and measures
+        each network on the fifth of the rows that it was trained without.
     time_limit
-        After which a search begins no further settings: seconds, or as in "90s", "10min", "2h". None is five minutes
-        for `best`, and no limit for `search` alone. The default settings are always tried, and may take longer.
+        The time after which a search begins no further settings: seconds, or text such as "90s", "10min", "2h". None is
+        five minutes for `best`, and no limit for `search` alone. The default settings are always tried, and may take
+        longer.
     seed
         The seed of all random choices.
     test
@@ -125,8 +126,8 @@ class TabularPredictor:
     test_file
         A table to measure the figures on, as `fit` takes one, with the target in it; no rows are set aside then.
     outside
-        What numbers and dates beyond those of training are taken for: "hold", the nearest of those; "extrapolate", what
-        they are, so that a trend goes on. None is "hold" with a split by time, and else "extrapolate".
+        How to treat numbers and dates beyond those of training: "hold" takes the nearest of those, "extrapolate" leaves
+        them as they are, so that a trend goes on. None is "hold" with a split by time, and otherwise "extrapolate".
     bounds
         The lowest and the highest number to predict, such as (0, 1), (0, None) or "0:1"; "auto" is from 0 on if no
         target is below 0, and None sets none.
@@ -135,6 +136,9 @@ class TabularPredictor:
         the table would not fit.
     backend, device, precision, threads
         The place and the precision of the computation, and the most threads to compute on, as for `Network`.
+    group, shards
+        The processes that train together, and the parts of each batch that they sum in a fixed order, as for `Trainer`.
+        Several networks of one table are dealt to the processes instead.
     explain
         Whether to keep, as ``explanation_``, how long each backend was estimated to take, and why one was chosen.
     checkpoint, every, keep, resume
@@ -150,8 +154,8 @@ class TabularPredictor:
     preparation_ : gdkernels.tables.Preparation
         The preparation of each column.
     result_ : TabularResult
-        Everything about the fit; ``print(predictor.result_.as_text())`` prints the command's summary. A predictor that
-        was loaded has neither this nor ``histories_``, ``history_`` and ``explanation_``.
+        Everything about the fit; ``print(predictor.result_.as_text())`` prints the command's summary. A loaded
+        predictor does not have it, nor ``histories_``, ``history_`` and ``explanation_``.
     histories_, history_ : tuple of History, History
         The histories of the networks that were averaged, and that of the first.
     metrics_, rows_ : dict
@@ -310,8 +314,8 @@ class TabularPredictor:
         X
             A table: a file, several, a folder, a built-in data set's name, a frame, a dict of columns, or an array.
         y
-            The targets, where X does not hold them: a value for each record, or several columns of numbers. They are
-            called as ``target`` says, else by their own name, else "target".
+            The targets, where X does not hold them: a value for each record, or several columns of numbers. Their name
+            is what ``target`` says, else their own, else "target".
 
         Raises
         ------
@@ -359,7 +363,7 @@ class TabularPredictor:
         Parameters
         ----------
         X
-            A table with the columns that were trained on, in any order; others are left alone.
+            A table with the columns that the predictor was trained on, in any order; other columns are ignored.
 
         Returns
         -------
@@ -397,7 +401,7 @@ class TabularPredictor:
         drop_missing
             Whether to leave out records without a target instead of rejecting the table.
         importance
-            Whether to measure the importance of each column, by dealing out its cells among the records.
+            Whether to measure the importance of each column, by shuffling its cells among the records.
 
         Returns
         -------
@@ -477,8 +481,8 @@ class TabularPredictor:
     ) -> Self:
         """Return the predictor that `save` or ``gdkernels train --out`` wrote.
 
-        Of its keywords, it knows the target, the task, the seed and the place; what it was trained with otherwise is
-        in ``network.extra["settings"]``.
+        It knows its target, task, seed and place; the other settings of its training are in
+        ``network.extra["settings"]``.
 
         Parameters
         ----------

@@ -142,13 +142,13 @@ def moments_of(table: Table, name: str) -> Floats:
         found = np.append([np.nan] * int((used < 0).any()), days[:, 0])[places.reshape(-1)]
     else:
         raise InputError(
-            f"column {name!r} of {table.source} holds neither dates nor numbers, so that it orders no rows in time; "
+            f"column {name!r} of {table.source} holds neither dates nor numbers, so it cannot order rows in time; "
             f"name another, or say what its dates look like by {keyword('read')}"
         )
     if np.isnan(found).any():
         row = int(np.argmax(np.isnan(found)))
         raise InputError(
-            f"{table.place(row, name)}: no time, so that nobody knows whether it comes before the others; fill it in "
+            f"{table.place(row, name)}: no time, so it cannot be placed before or after the others; fill it in "
             "or leave the record out"
         )
     return np.asarray(found)
@@ -167,7 +167,7 @@ def latest_from(moments: Floats, share: float, what: str) -> float:
     edges, counts = np.unique(moments, return_counts=True)
     if len(edges) < 2:
         raise InputError(
-            f"all records have the same time, so that none can be set aside for {what}: name another column by "
+            f"all records have the same time, so none can be set aside for {what}: name another column by "
             f"{keyword('split', 'time:COLUMN')}, or say {keyword('split', 'random')}"
         )
     held = len(moments) - np.cumsum(counts)[:-1]  # by the edge after each

@@ -234,7 +234,7 @@ class Trainer:
             The share of the records, drawn by the network's seed, that is held out of training and only measured, with
             its weights; or (X, Y), (X, Y, sample_weight) or another `gdkernels.Stored`.
         patience
-            Stop when the validation loss, or the training loss if there is none, has not fallen for so many epochs,
+            Stop when the validation loss, or the training loss if there is none, has not fallen for this many epochs,
             and keep the parameters of the best epoch.
         callbacks
             Functions that get the `Epoch` just done; one that returns True ends training. Epochs run one at a time

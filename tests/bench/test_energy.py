@@ -141,7 +141,7 @@ def test_one_of_several_gpus(monkeypatch, visible, expected):
         (Driver(nvmlInit_v2=9), {}, "answers nvmlInit_v2 with error 9"),
         (Driver(nvmlDeviceGetTotalEnergyConsumption=3), {}, "GetTotalEnergyConsumption with error 3"),
         (Driver(nvmlDeviceGetTotalEnergyConsumption="missing"), {}, "is too old"),
-        (Driver(2), {}, "takes CUDA_DEVICE_ORDER=PCI_BUS_ID"),
+        (Driver(2), {}, "CUDA_DEVICE_ORDER=PCI_BUS_ID is needed"),
         (
             Driver(2),
             {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "GPU-1f"},

@@ -74,6 +74,21 @@ def test_everything_is_measured_and_told_of(small):
     assert all(len(target.runs) == 2 and target.seconds > 0 for target in found.targets)
 
 
+def test_each_is_measured_beside_busy_processes_too(small, monkeypatch):
+    monkeypatch.setattr(throughput, "_BUSY_SECONDS", 0.0)
+    cupy = LeftOut(Participant("cupy", False, "none"), "there is no driver")
+    found = measure(plan(busy=1, stages=("epoch",), left_out=(cupy,)), lambda part: None)
+    rows = {(row.participant, row.busy): row for row in found.rows}
+    assert set(rows) == {(p, busy) for p in (NUMPY, LOOP, cupy.participant) for busy in (0, 1)}
+    for participant in (NUMPY, LOOP):
+        quiet, busy = (rows[participant, load].repeats[0] for load in (0, 1))
+        assert len(quiet.seconds) == len(busy.seconds)  # they took turns
+        assert busy.before == quiet.before
+        assert busy.after.holds
+        assert quiet.clock_seconds
+        assert not busy.clock_seconds
+
+
 @pytest.fixture
 def drifting(monkeypatch):
     """Let what a process samples be the seconds that come next for its stage, one for each process."""

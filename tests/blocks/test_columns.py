@@ -190,7 +190,7 @@ REFUSED = {
     "no key": (lambda: Columns({1.5: Dense(2)}), "the number or the name of an input"),
     "a truth value": (lambda: Columns({True: Dense(2)}), "the number or the name of an input"),
     "a mixed key": (lambda: Columns({(0, "a"): Dense(2)}), "the number or the name of an input"),
-    "an open slice": (lambda: Columns([(slice(2, None), Dense(2))]), r"a slice says where it ends"),
+    "an open slice": (lambda: Columns([(slice(2, None), Dense(2))]), r"a slice must say where it ends"),
     "no block": (lambda: Columns({0: "relu"}), "Columns is made of blocks"),
     "no dictionary": (lambda: Columns(Dense(2)), "Columns takes a dictionary of blocks"),
     "nothing": (lambda: Columns({}), "at least one block"),

@@ -71,7 +71,7 @@ def test_parameters_are_named_by_their_place():
 
 def test_inputs_are_those_of_the_first_data():
     lazy, told = gd.Network(BLOCK, seed=3, backend="numba"), network()
-    with pytest.raises(InputError, match="from the first fit on; pass inputs="):
+    with pytest.raises(InputError, match="at the first fit; pass inputs="):
         _ = lazy.parameters
     lazy.fit(X, Y, epochs=2)
     told.fit(X, Y, epochs=2)
@@ -141,7 +141,10 @@ REFUSED = {
     "no block": (lambda: blocks.Sequential("relu"), "Sequential is made of blocks"),
     "no units": (lambda: blocks.Dense(0), "Dense: units must be a whole number of at least 1"),
     "another width": (lambda: network(blocks.Residual(blocks.Dense(4))), "adds its 5 inputs to 4 outputs"),
-    "several widths": (lambda: network(blocks.Mean(blocks.Dense(4), blocks.Dense(3))), "as many outputs, got 3, 4"),
+    "several widths": (
+        lambda: network(blocks.Mean(blocks.Dense(4), blocks.Dense(3))),
+        "the same number of outputs, got 3, 4",
+    ),
     "no inputs": (lambda: network(inputs=0), "inputs must be a whole number of at least 1, got 0"),
     "an unknown activation": (lambda: blocks.Dense(4, "rellu"), "Did you mean 'relu'"),
     "batch norm": (lambda: gd.MLP([5, 4, 2], norm="batch"), "makes the records of a batch depend on each other"),

@@ -313,7 +313,12 @@ def test_one_rank_surveys_a_table_in_files_for_all_and_one_of_a_machine_prepares
         found = predictor.fit(str(tmp_path / "t.csv"))
         return digest(found.network), found.metrics_, found.result_.remarks
 
-    for more in ({"split": "time:day", "ignore": ["of"]}, {"split": "group:of"}, {"target": "name", "drop_missing": True}):
+    settings = (
+        {"split": "time:day", "ignore": ["of"]},
+        {"split": "group:of"},
+        {"target": "name", "drop_missing": True},
+    )
+    for more in settings:
         assert on_ranks(2, lambda group, more=more: fitted(group, **more)) == [fitted(None, **more)] * 2
     assert (len(surveys), len(folders)) == (6, 6), "one for both ranks, and one for the process alone"
     with pytest.raises(InputError, match="no column 'z'"):

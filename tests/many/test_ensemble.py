@@ -145,7 +145,7 @@ def test_models_that_do_not_fit_are_refused(models, said):
 
 
 def test_classes_beside_numbers_are_refused():
-    with pytest.raises(InputError, match="all tell classes, or none"):
+    with pytest.raises(InputError, match="must all be classifiers, or none"):
         gd.Ensemble([trained("cross_entropy", 1, (CLASSES > 0).astype(int), 1)[0], trained(count=1)[0]])
 
 

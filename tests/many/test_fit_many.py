@@ -193,7 +193,7 @@ MLPS = [gd.MLP([5, 4, 2], seed=k) for k in range(2)]
         (MLPS, {"rows": [[-1], None]}, r"rows\[0\] names row -1 of 150"),
         (MLPS, {"rows": [None, [[1], [1, 2]]]}, r"rows\[1\] must be a list"),
         (MLPS, {"rows": 5}, "rows must be a list with an entry for each model, got int"),
-        (MLPS, {"rows": [None, np.ones(149, bool)]}, r"rows\[1\] says True or False of 149 rows, and there are 150"),
+        (MLPS, {"rows": [None, np.ones(149, bool)]}, r"rows\[1\] has True or False for 149 rows, and there are 150"),
         (MLPS, {"rows": [None, np.zeros(150, bool)]}, r"rows\[1\] has no rows"),
         (MLPS, {"rows": [[], None]}, r"rows\[0\] has no rows: a model needs at least one"),
         (MLPS, {"rows": [None, [0, 1]], "sample_weight": np.arange(150) > 1}, r"none of the rows of rows\[1\] has a w"),

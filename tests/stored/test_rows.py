@@ -53,7 +53,7 @@ def test_members_of_an_archive(tmp_path):
     np.testing.assert_array_equal(members["X"].read(59_990, 60_000), ARRAY[59_990:])
     np.testing.assert_array_equal(members["Y"].read(5, 9), ARRAY[5:9, 0])
     np.savez_compressed(tmp_path / "b.npz", X=ARRAY)
-    with pytest.raises(InputError, match=r"b.npz is compressed, so that .* numpy.savez"):
+    with pytest.raises(InputError, match=r"b.npz is compressed, so .* numpy.savez"):
         members_of(tmp_path / "b.npz")
 
 

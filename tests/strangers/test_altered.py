@@ -11,6 +11,7 @@ import numpy as np
 import polars
 import pytest
 from altered import MADE
+from refusals import refused
 
 import gdkernels as gd
 from gdkernels.tables import Preparation, Table, columns, frames
@@ -117,12 +118,6 @@ def test_a_pickle_is_no_model(tmp_path):
 
 
 # ---- what such files were found to lead to
-
-
-def refused(path, message):
-    with pytest.raises(gd.InputError, match=message) as caught:
-        gd.tables.read(path)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz"])

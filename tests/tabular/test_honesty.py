@@ -195,7 +195,7 @@ def test_importance(table, tmp_path, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["importance"] == told
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "importance: drop of r2 when a column is dealt out among 300 records, ± standard error:" in out
+    assert "importance: drop of r2 when a column is shuffled among 300 records, ± standard error:" in out
     assert f"  a     {by_name['a']['importance']:>8.4f} ± {by_name['a']['standard_error']:.4f}" in out
 
 

@@ -161,7 +161,7 @@ def test_a_test_file_that_does_not_fit_is_refused_before_training(file, log, mon
     with pytest.raises(gd.InputError, match=r"test_file brings .*log\.csv, which is to be learned, so"):
         gd.TabularPredictor("y", test_file=file.parent, **QUICK).fit(str(file))
     for fit in (gd.TabularPredictor("y").fit, gd.TabularPredictor("y").describe):
-        with pytest.raises(gd.InputError, match=r"log\.csv is given twice, so that .*: give it once"):
+        with pytest.raises(gd.InputError, match=r"log\.csv is given twice, so .*: give it once"):
             fit([file, file.parent])
     with pytest.raises(gd.InputError, match="test sets rows aside, and test_file brings some"):
         gd.TabularPredictor("y", test_file=log, test=0.3, **QUICK).fit(log)
@@ -177,7 +177,7 @@ def test_a_test_file_that_does_not_fit_is_refused_before_training(file, log, mon
         ("time:nowhere", "has no column 'nowhere'"),
         ("group:nowhere", "has no column 'nowhere'"),
         ("time:who", "holds neither dates nor numbers"),
-        ("group:one", "these records are of one group"),
+        ("group:one", "these records all belong to one group"),
         ("time:same", "all records have the same time"),
         ("time:gaps", "record 4 of the table, column 'gaps': no time"),
         ("time:y", "split='time:y': 'y' is the target"),

@@ -131,7 +131,7 @@ def compare(a: BenchResults, b: BenchResults) -> Comparison:
 
 
 def _where(row: BenchRow) -> str:
-    return f"{row.participant} at {row.case}, {row.stage}, {row.placement}"
+    return f"{row.participant} at {row.case}, {row.stage}, {row.placement}{row.beside}"
 
 
 def _lack(a: BenchRow, b: BenchRow | None) -> str | None:

@@ -54,6 +54,7 @@ def benchmark(plan: BenchPlan, command: str, progress: Progress) -> BenchResults
             "time_limit_seconds": plan.seconds,
             "width": plan.share,
             "repeats": plan.repeats,
+            "busy": plan.busy,
             "sample_seconds": throughput.SAMPLE_SECONDS,
             "settle_seconds": interleaving.SETTLE_SECONDS,
             "loss": "sse",
@@ -96,7 +97,12 @@ class _Measurement:
         targets: Sequence[TargetTraining] = ()
         if plan.goal is not None:
             targets = reach(plan.goal, plan.participants, self._budget.left, self._progress)
-        skipped = (skipped_row(group, one.participant, one.reason) for one in plan.left_out for group in groups)
+        skipped = (
+            skipped_row(group, one.participant, busy, one.reason)
+            for one in plan.left_out
+            for group in groups
+            for busy in plan.loads
+        )
         return Findings(
             rows=(*self._throughput.rows.rows, *skipped),
             ceilings=tuple(self._throughput.ceilings),
@@ -121,8 +127,13 @@ class _Measurement:
 
     def _wide(self, rows: Iterable[BenchRow]) -> list[StageGroup]:
         """Return the groups with a row whose time over the processes is not known well enough."""
-        wide = {(row.case, row.placed) for row in rows if row.repeats and _process_spread(row) > _PROCESS_WIDTH}
+        wide = {(row.case, row.placed) for row in rows if _is_wide(row)}
         return [group for group in self._plan.groups if (group.prepared.case, group.placed) in wide]
+
+
+def _is_wide(row: BenchRow) -> bool:
+    """Return whether further processes are wanted. Beside busy ones, no row is ever known as well."""
+    return bool(row.repeats) and not row.busy and _process_spread(row) > _PROCESS_WIDTH
 
 
 def _process_spread(row: BenchRow) -> float:

@@ -102,6 +102,8 @@ class BenchPlan:
         The time limit of all of it.
     share
         Half of the 95 % interval of a median may be this share of it.
+    busy
+        The processes that keep cores busy beside a second row of each kind, if there are to be such rows.
     """
 
     cases: tuple[PreparedCase, ...]
@@ -112,6 +114,12 @@ class BenchPlan:
     seconds: float = 160.0
     share: float = 0.02
     goal: TrainingGoal | None = None
+    busy: int = 0
+
+    @property
+    def loads(self) -> tuple[int, ...]:
+        """How many processes keep cores busy in the rows of a group."""
+        return (0, self.busy) if self.busy else (0,)
 
     @property
     def placed_stages(self) -> tuple[PlacedStage, ...]:

@@ -40,8 +40,8 @@ class RowKeeper:
         self._rows[row.key] = replace(row, status="refused", reason=reason, repeats=())
 
 
-def new_row(group: StageGroup, participant: Participant) -> BenchRow:
-    """Return a row without samples, with the cost of a call."""
+def new_row(group: StageGroup, participant: Participant, busy: int) -> BenchRow:
+    """Return a row without samples, with the cost of a call, beside so many busy processes."""
     case, task, placed = group.prepared.case, group.prepared.task, group.placed
     cost = cost_of(task, placed.stage, participant.precision)
     return BenchRow(
@@ -53,10 +53,11 @@ def new_row(group: StageGroup, participant: Participant) -> BenchRow:
         records=task.records if placed.stage == "epoch" else min(task.batch, task.records),
         flops=cost.flops,
         bytes_least=cost.bytes_least,
+        busy=busy,
     )
 
 
-def skipped_row(group: StageGroup, participant: Participant, reason: str = "") -> BenchRow:
+def skipped_row(group: StageGroup, participant: Participant, busy: int, reason: str = "") -> BenchRow:
     """Return a row of a participant that could not begin, without the cost of a call."""
     placed = group.placed
-    return BenchRow(group.prepared.case, placed.stage, placed.placement, participant, "skipped", reason)
+    return BenchRow(group.prepared.case, placed.stage, placed.placement, participant, "skipped", reason, busy=busy)

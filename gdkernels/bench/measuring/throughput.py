@@ -1,12 +1,16 @@
-"""Throughput: participants take turns at one stage of one case, checked before and after."""
+"""Throughput: participants take turns at one stage of one case, checked before and after.
+
+With busy processes, each takes another turn beside them after its quiet one.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
+from itertools import groupby, product
 
 from gdkernels.bench.checking import Checker
 from gdkernels.bench.measuring.ceilings import ceilings
@@ -14,6 +18,7 @@ from gdkernels.bench.measuring.planning import BenchPlan, PreparedCase, StageGro
 from gdkernels.bench.measuring.rows import RowKeeper, new_row, skipped_row
 from gdkernels.bench.participants.participant import ParticipantError
 from gdkernels.bench.participants.stages import PlacedStage
+from gdkernels.bench.processes.busy import BusyProcesses
 from gdkernels.bench.processes.client import CallSample, ParticipantProcess, StageCheck, processes_of
 from gdkernels.bench.results.model import BenchRow, Ceiling, ProcessSamples
 from gdkernels.bench.sampling.interleaving import SamplingLimit, interleave, settle
@@ -21,6 +26,10 @@ from gdkernels.bench.sampling.interleaving import SamplingLimit, interleave, set
 __all__ = ["SAMPLE_SECONDS", "Throughput", "TimeBudget"]
 
 SAMPLE_SECONDS = 0.05
+
+# Beside busy processes: several of the slices in which a system gives a core to one process after the other, and long
+# enough for a library to notice.
+_BUSY_SECONDS = 0.25
 
 
 class TimeBudget:
@@ -51,10 +60,13 @@ class TimeBudget:
 
 @dataclass(frozen=True)
 class _Begun:
-    """A row that is being measured, and the check before its samples."""
+    """The rows of a participant that are being measured, one for each load, and the check before their samples."""
 
-    row: BenchRow
+    rows: tuple[BenchRow, ...]
     before: StageCheck
+
+
+_Turn = tuple[ParticipantProcess, int]  # and how many processes keep cores busy in it
 
 
 class _FailureError(Exception):
@@ -83,7 +95,7 @@ class Throughput:
     def measure(self, groups: Sequence[StageGroup], later: int, *, with_ceilings: bool = False) -> None:
         """Measure `groups` once, in new processes; `later` ones want as much time."""
         left = len(groups)
-        with processes_of(self._plan.participants) as processes:
+        with BusyProcesses(self._plan.busy) as busy, processes_of(self._plan.participants) as processes:
             ready: list[ParticipantProcess] = []
             for number, (prepared, mine) in enumerate(groupby(groups, lambda group: group.prepared)):
                 members = list(mine)
@@ -95,7 +107,7 @@ class Throughput:
                     self._progress(f"{prepared.case}: {group.placed.stage}")
                     resident = group.placed.placement == "resident"
                     present = [p for p in ready if resident or p.participant.device != "cpu"]
-                    self._measure_group(present, group, left + later)
+                    self._measure_group(present, group, busy, left + later)
                     left -= 1
             if with_ceilings:
                 self.ceilings += ceilings(ready)  # once more: whatever took a core in the beginning may be gone
@@ -109,14 +121,16 @@ class Throughput:
                 process.load(replace(prepared.task, threads=process.participant.threads))
                 ready.append(process)
             except ParticipantError as reason:
-                for group in groups:
-                    self.rows.skip(skipped_row(group, process.participant), reason)
+                for group, busy in product(groups, self._plan.loads):
+                    self.rows.skip(skipped_row(group, process.participant, busy), reason)
         return ready
 
-    def _measure_group(self, processes: Iterable[ParticipantProcess], group: StageGroup, groups_left: int) -> None:
+    def _measure_group(
+        self, processes: Iterable[ParticipantProcess], group: StageGroup, busy: BusyProcesses, groups_left: int
+    ) -> None:
         begun = self._check(processes, group)
         began = time.monotonic()
-        samples = self._sample(begun, group.placed, self._budget.next_group(groups_left))
+        samples = self._sample(begun, group.placed, busy, self._budget.next_group(groups_left))
         self._budget.sampled(time.monotonic() - began)
         self._check_again(begun, samples, group)
 
@@ -124,50 +138,58 @@ class Throughput:
         """Return the rows whose work is that of the definition; keep the reason of the others."""
         begun = {}
         for process in processes:
-            row = new_row(group, process.participant)
+            rows = tuple(new_row(group, process.participant, busy) for busy in self._plan.loads)
             if self._budget.left() < 0:
-                self.rows.skip(row, f"the time limit of {self._budget.seconds:g} s is over")
+                self._skip(rows, f"the time limit of {self._budget.seconds:g} s is over")
                 continue
             try:
                 check = process.check(self._checkers[group.prepared], group.placed)
             except ParticipantError as reason:
-                self.rows.skip(row, reason)
+                self._skip(rows, reason)
                 continue
-            row = replace(row, origin=check.origin, plan=check.plan)
+            rows = tuple(replace(row, origin=check.origin, plan=check.plan) for row in rows)
             if check.problem is None:
-                begun[process] = _Begun(row, check)
+                begun[process] = _Begun(rows, check)
             else:
-                self.rows.refuse(row, check.problem)
+                self._refuse(rows, check.problem)
         return begun
 
+    def _skip(self, rows: Iterable[BenchRow], reason: object) -> None:
+        for row in rows:
+            self.rows.skip(row, reason)
+
+    def _refuse(self, rows: Iterable[BenchRow], reason: str) -> None:
+        for row in rows:
+            self.rows.refuse(row, reason)
+
     def _sample(
-        self, begun: dict[ParticipantProcess, _Begun], placed: PlacedStage, seconds: float
-    ) -> dict[ParticipantProcess, list[CallSample]]:
+        self, begun: dict[ParticipantProcess, _Begun], placed: PlacedStage, busy: BusyProcesses, seconds: float
+    ) -> dict[_Turn, list[CallSample]]:
         """Return samples taken in turns; a process that fails is taken out of `begun`, and the others begin anew."""
         while True:
-            samples: dict[ParticipantProcess, list[CallSample]] = {process: [] for process in begun}
+            samples: dict[_Turn, list[CallSample]] = {turn: [] for turn in product(begun, self._plan.loads)}
 
-            def take(
-                process: ParticipantProcess, samples: dict[ParticipantProcess, list[CallSample]] = samples
-            ) -> float:
-                try:
-                    sample = process.sample(placed, SAMPLE_SECONDS)
-                except ParticipantError as reason:
-                    raise _FailureError(process, str(reason)) from reason
-                samples[process].append(sample)
+            def take(turn: _Turn, samples: dict[_Turn, list[CallSample]] = samples) -> float:
+                process, load = turn
+                with busy.spinning(len(samples[turn])) if load else nullcontext():
+                    try:
+                        sample = process.sample(placed, _BUSY_SECONDS if load else SAMPLE_SECONDS)
+                    except ParticipantError as reason:
+                        raise _FailureError(process, str(reason)) from reason
+                samples[turn].append(sample)
                 return sample.seconds
 
             try:
                 settle()  # the check was computed in this process
-                interleave({p: partial(take, p) for p in begun}, SamplingLimit(self._plan.share, seconds))
+                interleave({turn: partial(take, turn) for turn in samples}, SamplingLimit(self._plan.share, seconds))
                 return samples
             except _FailureError as failure:
-                self.rows.skip(begun.pop(failure.process).row, f"it failed while it was timed: {failure}")
+                self._skip(begun.pop(failure.process).rows, f"it failed while it was timed: {failure}")
 
     def _check_again(
         self,
         begun: Mapping[ParticipantProcess, _Begun],
-        samples: Mapping[ParticipantProcess, Sequence[CallSample]],
+        samples: Mapping[_Turn, Sequence[CallSample]],
         group: StageGroup,
     ) -> None:
         """Keep the samples of each row whose work still is that of the definition."""
@@ -175,15 +197,20 @@ class Throughput:
             try:
                 after = process.check(self._checkers[group.prepared], group.placed, when_done=False)
             except ParticipantError as reason:
-                self.rows.skip(one.row, reason)
+                self._skip(one.rows, reason)
                 continue
             if after.problem is not None:
-                self.rows.refuse(one.row, f"after it was timed, {after.problem}")
+                self._refuse(one.rows, f"after it was timed, {after.problem}")
                 continue
-            self.rows.add(one.row, _samples_of(samples[process], one.before, after))
+            for row in one.rows:
+                # Where a core is taken on purpose, the probe of interference says nothing.
+                taken = _samples_of(samples[process, row.busy], one.before, after, probed=not row.busy)
+                self.rows.add(row, taken)
 
 
-def _samples_of(samples: Sequence[CallSample], before: StageCheck, after: StageCheck) -> ProcessSamples:
+def _samples_of(
+    samples: Sequence[CallSample], before: StageCheck, after: StageCheck, *, probed: bool = True
+) -> ProcessSamples:
     joules = tuple(s.joules for s in samples if s.joules is not None)
     return ProcessSamples(
         tuple(s.seconds for s in samples),
@@ -191,8 +218,8 @@ def _samples_of(samples: Sequence[CallSample], before: StageCheck, after: StageC
         tuple(s.calls for s in samples),
         before.check,
         after.check,
-        tuple(s.clock_seconds for s in samples if s.clock_seconds is not None),
-        tuple(s.product_seconds for s in samples if s.product_seconds is not None),
+        tuple(s.clock_seconds for s in samples if probed and s.clock_seconds is not None),
+        tuple(s.product_seconds for s in samples if probed and s.product_seconds is not None),
         joules if len(joules) == len(samples) else (),
         next((s.no_energy for s in samples if s.no_energy is not None), None),
         tuple(s.exchange_seconds for s in samples if s.exchange_seconds is not None),

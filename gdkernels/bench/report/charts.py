@@ -8,7 +8,7 @@ import re
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gdkernels.bench.comparing.ratios import Ratio, crossovers, ratios
 from gdkernels.bench.participants.networks import CHAIN
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Chart", "charts", "colours"]
+
+Key = TypeVar("Key")
 
 # Those of all pictures, and some more: a comparison may have many participants.
 _COLOURS = (*style.COLOURS, "#5B4A9E", "#8C6D31", "#000000")
@@ -80,8 +82,8 @@ def charts(results: BenchResults) -> list[Chart]:
 
 def _throughput(results: BenchResults) -> list[Chart]:
     drawn = []
-    for (stage, placement), rows in _by(results, lambda r: (r.stage, r.placement)).items():
-        title = f"Throughput: {_stage(stage, placement)}"
+    for rows in _by(results, lambda r: r.kind).values():
+        title = f"Throughput: {rows[0].done}"
         crossed, names = crossovers(rows), labels(colours(results))[0]
 
         def draw(axes: Axes, rows: Sequence[BenchRow] = rows, crossed: Any = crossed) -> None:
@@ -129,10 +131,11 @@ def _rate_interval(row: BenchRow) -> tuple[float, float]:
 
 def _roofline(results: BenchResults) -> list[Chart]:
     drawn = []
-    for (device, precision), rows in _by(results, lambda r: (r.participant.device, r.participant.precision)).items():
+    found = _by(results, lambda r: (r.participant.device, r.participant.precision, r.busy))
+    for (device, precision, busy), rows in found.items():
         product = results.ceiling(("product", "layer"), device, precision)
         copy = results.ceiling(("copy",), device, precision)
-        if not product or not copy:
+        if busy or not product or not copy:
             continue
 
         def draw(axes: Axes, rows: Sequence[BenchRow] = rows, product: float = product, copy: float = copy) -> None:
@@ -163,7 +166,7 @@ def _roofline(results: BenchResults) -> list[Chart]:
 
 def _ratios(results: BenchResults) -> list[Chart]:
     drawn = []
-    for (stage, placement), rows in _by(results, lambda r: (r.stage, r.placement)).items():
+    for rows in _by(results, lambda r: r.kind).values():
         found = ratios(rows)
         if not found:
             continue
@@ -196,7 +199,7 @@ def _ratios(results: BenchResults) -> list[Chart]:
             f"How many times as long as {base} each takes, with the 95 % interval of the median over the "
             "rounds in which they took turns: beyond 1 it is slower."
         )
-        title = f"Ratios: {_stage(stage, placement)}"
+        title = f"Ratios: {rows[0].done}"
         drawn.append(_chart(title, words, draw, height=max(1.6, 0.9 + 0.16 * rows_shown)))
     return drawn
 
@@ -294,13 +297,9 @@ def _chart(title: str, text: str, draw: Callable[[Axes], None], *, height: float
     return Chart(title, text, svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1))
 
 
-def _by(results: BenchResults, key: Callable[[BenchRow], tuple[str, str]]) -> dict[tuple[str, str], list[BenchRow]]:
-    groups: dict[tuple[str, str], list[BenchRow]] = {}
+def _by(results: BenchResults, key: Callable[[BenchRow], Key]) -> dict[Key, list[BenchRow]]:
+    groups: dict[Key, list[BenchRow]] = {}
     for row in results.rows:
         if row.repeats:
             groups.setdefault(key(row), []).append(row)
     return groups
-
-
-def _stage(stage: str, placement: str) -> str:
-    return f"{stage}, transfers included" if placement == "transfers" else stage

@@ -103,20 +103,20 @@ def _times(results: BenchResults, rows: Sequence[BenchRow]) -> str:
     names, _ = labels(row.participant for row in rows)
     best: dict[tuple[object, ...], float] = {}
     for row in rows:
-        group = row.case, row.stage, row.placement
-        best[group] = max(best.get(group, 0.0), row.samples_per_second)
+        best[row.group] = max(best.get(row.group, 0.0), row.samples_per_second)
 
     def cells(row: BenchRow) -> list[_Cell]:
         ceiling = results.ceiling(("product", "layer"), row.participant.device, row.participant.precision)
         share = row.flops_per_second / ceiling if ceiling else 0.0
-        stage = f"{row.stage}, transfers" if row.placement == "transfers" else row.stage
-        relative = row.samples_per_second / best[row.case, row.stage, row.placement]
+        relative = row.samples_per_second / best[row.group]
+        kept = results.kept(row)
         return [
             _Cell(str(row.case)),
-            _Cell(stage),
+            _Cell(row.done),
             _Cell(names[row.participant]),
             _Cell(f"{row.samples_per_second:,.0f}", row.samples_per_second, relative),
             _Cell(f"{row.spread:.1%}" if row.spread < 10 else "?", min(row.spread, 1e9)),
+            _Cell("–" if kept is None else f"{kept:.0%}", kept or 0.0),
             _Cell(_seconds(row.seconds), row.seconds),
             _Cell("–" if row.joules is None else joules(row.joules), -1.0 if row.joules is None else row.joules),
             _Cell(f"{row.host_seconds / row.seconds:.0%}", row.host_seconds / row.seconds),
@@ -134,6 +134,7 @@ def _times(results: BenchResults, rows: Sequence[BenchRow]) -> str:
         "participant",
         "records/s",
         "±",
+        "of quiet",
         "a call",
         "energy",
         "host",
@@ -193,12 +194,10 @@ def _left_out(results: BenchResults) -> str:
     for row in results.rows:
         if not row.repeats:
             reasons.setdefault((row.status, str(row.participant), row.reason or ""), []).append(
-                f"{row.case}: {row.stage}"
+                f"{row.case}: {row.done}"
             )
         elif row.no_energy is not None:
-            reasons.setdefault(("no energy", str(row.participant), row.no_energy), []).append(
-                f"{row.case}: {row.stage}"
-            )
+            reasons.setdefault(("no energy", str(row.participant), row.no_energy), []).append(f"{row.case}: {row.done}")
     rows = (
         [_Cell(status), _Cell(who), _Cell(why), _Cell("; ".join(dict.fromkeys(where)))]
         for (status, who, why), where in reasons.items()

@@ -66,18 +66,18 @@ def _groups(results: BenchResults) -> Iterator[str]:
     groups: dict[tuple[Any, ...], list[BenchRow]] = {}
     for row in results.rows:
         if row.repeats:
-            groups.setdefault((row.case, row.stage, row.placement), []).append(row)
+            groups.setdefault(row.group, []).append(row)
     for group in groups.values():
         members = sorted(group, key=lambda r: r.seconds)
         first, best = members[0], members[0].samples_per_second
-        transfers = ", transfers included" if first.placement == "transfers" else ""
-        title = f"{first.case}: {first.stage}{transfers}"
+        title = f"{first.case}: {first.done}"
         lines = [
             (
                 names[row.participant],
                 _bar(row.samples_per_second / best),
                 f"{row.samples_per_second:,.0f}",
                 f"± {row.spread:.1%}" if row.spread < 10 else "± ?",
+                "" if (kept := results.kept(row)) is None else f"{kept:.0%}",
                 si(row.flops_per_second, "FLOP/s"),
                 "" if row.joules is None else joules(row.joules),
                 _share(results, row),
@@ -89,8 +89,20 @@ def _groups(results: BenchResults) -> Iterator[str]:
         ]
         each = "" if all(row.joules is None for row in members) else f"a{'n' * (first.stage == 'epoch')} {first.stage}"
         shared = "" if all(row.communication is None for row in members) else "exchange"
-        heads = ("", "", "samples/s", "", "", each, "of ceiling", shared, "error", "origin")
-        yield title + "\n" + table(heads, lines, "llrrrrrrrl")
+        heads = (
+            "",
+            "",
+            "samples/s",
+            "",
+            "of quiet" * bool(first.busy),
+            "",
+            each,
+            "of ceiling",
+            shared,
+            "error",
+            "origin",
+        )
+        yield title + "\n" + table(heads, lines, "llrrrrrrrrl")
 
 
 def _first_calls(results: BenchResults) -> Iterator[str]:
@@ -141,7 +153,7 @@ def _left_out(results: BenchResults) -> Iterator[str]:
         reasons: dict[tuple[str, str], list[str]] = {}
         for row in results.rows:
             if row.status == status:
-                where = f"{row.case} {row.stage}" if status == "refused" else row.stage
+                where = f"{row.case} {row.done}" if status == "refused" else row.done
                 reasons.setdefault((str(row.participant), row.reason or ""), []).append(where)
         if reasons:
             yield (

@@ -29,7 +29,7 @@ def as_json(results: BenchResults) -> str:
     """Return the content of the file."""
     content = encode(results, NAMES) | {"format": FORMAT, "version": VERSION}
     for row, found in zip(content["rows"], results.rows, strict=True):
-        row["summary"] = _summary(found) if found.repeats else None
+        row["summary"] = _summary(found) | {"kept": results.kept(found)} if found.repeats else None
     return json.dumps(content, indent=1, allow_nan=False)
 
 

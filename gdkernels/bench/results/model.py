@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gdkernels.bench.checking import DefinitionCheck
@@ -107,6 +107,8 @@ class BenchRow:
         Of one call: its records, its FLOPs, and the bytes that every execution has to move.
     repeats
         The samples of each process; empty unless it was measured.
+    busy
+        The processes that kept cores busy meanwhile.
     """
 
     case: BenchCase
@@ -121,11 +123,32 @@ class BenchRow:
     flops: int = 0
     bytes_least: int = 0
     repeats: tuple[ProcessSamples, ...] = ()
+    busy: int = 0
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Rows of two files with the same key are the same row."""
-        return self.case, self.stage, self.placement, self.participant
+        return *self.group, self.participant
+
+    @property
+    def group(self) -> tuple[Any, ...]:
+        """Rows of a file with the same group are participants at the same work."""
+        return self.case, *self.kind
+
+    @property
+    def kind(self) -> tuple[str, str, int]:
+        """What is done beside what, whatever the network."""
+        return self.stage, self.placement, self.busy
+
+    @property
+    def done(self) -> str:
+        """What is done, in words."""
+        return f"{self.stage}{', transfers included' * (self.placement == 'transfers')}{self.beside}"
+
+    @property
+    def beside(self) -> str:
+        """The busy processes beside it, in words that follow others."""
+        return f", beside {self.busy} busy process{'es' * (self.busy > 1)}" if self.busy else ""
 
     @property
     def placed(self) -> PlacedStage:
@@ -279,6 +302,14 @@ class BenchResults:
     ceilings: tuple[Ceiling, ...] = ()
     first_calls: tuple[FirstCall, ...] = ()
     targets: tuple[TargetTraining, ...] = ()
+
+    def kept(self, row: BenchRow) -> float | None:
+        """Return the share of its quiet speed that a row keeps beside busy processes; None where there are none."""
+        quiet = replace(row, busy=0).key
+        alone = next((other for other in self.rows if row.busy and row.repeats and other.key == quiet), None)
+        if alone is None or not alone.repeats:
+            return None
+        return statistics.median(a / b for a, b in zip(alone.medians, row.medians, strict=False))
 
     def ceiling(self, kinds: tuple[str, ...], device: str, precision: str) -> float:
         """Return the highest rate of these kinds that any participant reached on a device in a precision, or 0."""

@@ -149,7 +149,7 @@ class NvmlMeter:
         if count.value == 1:
             return 0
         if os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
-            raise NoEnergyError("which of several GPUs this is takes CUDA_DEVICE_ORDER=PCI_BUS_ID")
+            raise NoEnergyError("CUDA_DEVICE_ORDER=PCI_BUS_ID is needed to tell which of several GPUs this is")
         number = int(device.removeprefix("cuda:"))
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         if visible is None:

@@ -57,7 +57,7 @@ class Stored:
         return self.x.shape[0]
 
     def sample(self, records: int) -> tuple[Any, Any]:
-        """Return about so many records, spread over all of them: inputs and targets."""
+        """Return about `records` records, spread over all of them: inputs and targets."""
         bounds = [(k, k + 1) for k in range(0, len(self), max(1, len(self) // records))]
         return self.x.gather(bounds), self.y.gather(bounds)
 

@@ -244,7 +244,7 @@ def _checked_key(key: Any) -> Key:
         whole = all(n is None or (isinstance(n, (int, np.integer)) and n >= 0) for n in (key.start, key.stop))
         if not whole or key.stop is None or key.step not in (None, 1):
             raise InputError(
-                f"Columns: a slice says where it ends, such as slice(2, 5), got {key!r}; rest= takes all others"
+                f"Columns: a slice must say where it ends, such as slice(2, 5), got {key!r}; rest= takes all others"
             )
         key = tuple(range(key.start or 0, key.stop))
     several = tuple(key) if isinstance(key, (tuple, list, range)) else (key,)

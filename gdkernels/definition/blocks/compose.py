@@ -98,7 +98,7 @@ class Mean(Block):
     Parameters
     ----------
     blocks
-        All have as many outputs.
+        All have the same number of outputs.
     """
 
     blocks: tuple[Block, ...]
@@ -119,7 +119,8 @@ class Mean(Block):
     def outputs(self, inputs: int) -> int:
         found = {block.outputs(inputs) for block in self.blocks}
         if len(found) > 1:
-            raise InputError(f"Mean takes blocks with as many outputs, got {', '.join(map(str, sorted(found)))}")
+            different = ", ".join(map(str, sorted(found)))
+            raise InputError(f"Mean takes blocks with the same number of outputs, got {different}")
         return found.pop()
 
     def widths(self, inputs: int) -> tuple[int, ...]:
