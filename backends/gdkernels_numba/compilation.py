@@ -90,6 +90,11 @@ def kernels_of(tasks: Sequence[ScheduledTask], format: Format) -> Kernels:
         moving = _moves_by_number(format)
         address = {**shared.address, **{name: moving.address(name) for name in CODED_MOVES}}
         shared = replace(shared, owner=(*shared.owner, moving), address=address)
+    if format.bf16 and any(task.values is not None and task.values.multiplies for task in tasks):
+        # Few products, which lose nothing: those of parameters with each other are not rounded.
+        plain = shared_kernels(Format("float32", format.lanes))
+        address = {**shared.address, "product_of_values": plain.address["product"]}
+        shared = replace(shared, owner=(*shared.owner, *plain.owner), address=address)
     return replace(shared, owner=(*shared.owner, code), loops=loops)
 
 

@@ -229,9 +229,10 @@ class FusedExecutable(Executable):
     def _choose(self, task: ScheduledTask, sizes: Mapping[str, int], batch: int, entries: float = 0.0) -> StepChoices:
         form = self._compiled.kernels.format
         tile, shapes = task.schedule.tile, {name: p.shape for name, p in self._program.parameters.items()}
-        products = {s.weights.attribute for s in tile if isinstance(s, Product)}
+        of_products = {s.weights.attribute: s.weights.shape for s in tile if isinstance(s, Product)}
+        products = set(of_products)
         by_entry = {s.weights.attribute for s in tile if isinstance(s, EntryProduct)}
-        weights = sum(math.prod(shapes[name]) for name in products)
+        weights = sum(math.prod(sizes[str(n)] for n in shape) for shape in of_products.values())
         moved = sum(math.prod(shape) for name, shape in shapes.items() if len(shape) == 2 and name not in products)
         multiplied = weights + sum(entries * shapes[name][1] for name in by_entry)
         training = task.output is None

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,8 @@ class TracedStep:
         E before the step; the norm of the gradient, or None if the program does not ask for it.
     results
         For each parameter that is trained and each slot, by the name of its input, the node of its new value.
+    gradients
+        For each parameter that is trained the node of its gradient, before penalties and clipping.
     """
 
     graph: Graph
@@ -63,6 +65,7 @@ class TracedStep:
     error: Node
     norm: Node | None
     results: dict[str, Node]
+    gradients: dict[str, Node] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -254,9 +257,10 @@ class Program:
         t: Any,
         sample_weight: Any = None,
         row_keys: Any = None,
+        seen: dict[str, Any] | None = None,
         xp: Any,
     ) -> tuple[Any, Any, dict[str, Any], dict[str, tuple[Any, ...]]]:
-        """Return E, the norm or None, new parameters and new slots, by the definition."""
+        """Return E, the norm or None, new parameters and new slots, by the definition; `seen` takes the gradient."""
         assert self.objective is not None, "a program that only predicts has no step"
         assert self.optimizer is not None, "a program that only predicts has no step"
         assert self.weighted == (sample_weight is not None), "weights come with the programs that ask for them"
@@ -276,6 +280,7 @@ class Program:
             sample_weight=sample_weight,
             row_keys=row_keys,
             with_norm=self.gradient_norm,
+            seen=seen,
             xp=xp,
         )
 
@@ -300,6 +305,7 @@ class Program:
             name: tuple(graph.input(slot, parameters[name].shape) for slot in mine) for name, mine in names.items()
         }
         inputs = {name: graph.input(name, dtype=SCALAR) for name in self.numbers if numbers_as_inputs}
+        gradients: dict[str, Node] = {}
         error, norm, new_parameters, new_slots = self._with(inputs).train_step(
             parameters,
             slots,
@@ -309,12 +315,13 @@ class Program:
             t=graph.input("t", dtype=SCALAR),
             sample_weight=graph.input("sample_weight", (batch,)) if self.weighted else None,
             row_keys=graph.input("row_keys", (batch,), INT) if self.draws else None,
+            seen=gradients,
             xp=graph,
         )
         results: dict[str, Node] = {}
         for name, mine in names.items():
             results |= {name: new_parameters[name], **dict(zip(mine, new_slots[name], strict=True))}
-        return TracedStep(graph, batch, _sizes(graph), error, norm, results)
+        return TracedStep(graph, batch, _sizes(graph), error, norm, results, gradients)
 
     def trace_forward(self) -> TracedForward:
         """Record a forward pass.

@@ -149,6 +149,7 @@ def train_step(
     sample_weight: Any = None,
     row_keys: Any = None,
     with_norm: bool = False,
+    seen: dict[str, Any] | None = None,
     xp: Any,
 ) -> tuple[Any, Any, dict[str, Any], dict[str, tuple[Any, ...]]]:
     """Return E before the step, the norm of the gradient (or None), the new parameters and the new slots.
@@ -163,6 +164,8 @@ def train_step(
         E leaves its penalty out, unless that is in the loss.
     with_norm
         Whether the norm is asked for: that of the gradient with the penalty, before clipping.
+    seen
+        A dictionary to put the gradient into, without the penalty, for a caller who wants to see it.
     """
     error, gradients = gradient(
         block,
@@ -176,6 +179,8 @@ def train_step(
         reduction=objective.reduction,
         xp=xp,
     )
+    if seen is not None:
+        seen |= gradients
     shared = _is_penalised(objective) and objective.l2_in_loss and objective.reduction == "mean"
     return step_along(
         parameters,

@@ -148,8 +148,8 @@ class Graph:
         args = self._stretched(args)
         shape = broadcast_shapes(op, [a.shape for a in args])
         # An operation on broadcast operands is done before broadcasting.
-        if any(a.op == "broadcast_to" for a in args):
-            inner = self.apply(op, *(a.args[0] if a.op == "broadcast_to" else a for a in args))
+        if any(_is_repeated(a) for a in args):
+            inner = self.apply(op, *(a.args[0] if _is_repeated(a) else a for a in args))
             return self.broadcast_to(inner, shape)
         simple = None if args[0].dtype == INT else simplified(self, op, args)
         if simple is not None:
@@ -170,12 +170,20 @@ class Graph:
 
         A size is a symbol here, also one whose number is 1.
         """
-        widths = {a.shape[1] for a in args if a.ndim == 2 and not is_one(a.shape[1])}
-        if len(widths) < 2:
+        widths = {a.shape[-1] for a in args if a.ndim and not is_one(a.shape[-1])}
+        heights = {a.shape[0] for a in args if a.ndim == 2 and not is_one(a.shape[0])}
+        if len(widths) < 2 and len(heights) < 2:
             return args
+        # A parameter of one number, or of one row, is summed over that, which leaves its numbers as they are.
+        args = tuple(
+            self.sum(a, axis=0)
+            if a.ndim and _is_single(a.shape[0]) and len(heights if a.ndim == 2 else widths) > 1
+            else a
+            for a in args
+        )
         return tuple(
             self.expand_dims(moves.column(self, a, 0), axis=1)
-            if a.ndim == 2 and isinstance(width := a.shape[1], Dim) and width.size == 1
+            if a.ndim == 2 and _is_single(a.shape[1]) and len(widths) > 1
             else a
             for a in args
         )
@@ -411,6 +419,16 @@ def _number_within(a: Node) -> Node | None:
     """Return the number that `a` repeats, if it is nothing else."""
     source = a.args[0] if a.op == "broadcast_to" else a
     return source if source.dtype == SCALAR else None
+
+
+def _is_repeated(a: Node) -> bool:
+    """Return whether `a` repeats another array: not if it is a number in the shape of a parameter of one number."""
+    return a.op == "broadcast_to" and not (a.shape and all(map(_is_single, a.shape)))
+
+
+def _is_single(size: Dim | int) -> bool:
+    """Return whether a size is a symbol for 1."""
+    return isinstance(size, Dim) and size.size == 1
 
 
 def _check_kinds(op: str, args: tuple[Node, ...]) -> None:

@@ -1,7 +1,7 @@
 """The recipe of an elementwise loop: its computation without names, so that loops of one recipe share a kernel."""
 
 import math
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import ScheduleError
-from gdkernels.graph.nodes import Dim, Node
+from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import BITWISE, COMPARISONS, CONVERSIONS, INT, SCALAR
 from gdkernels.lowering.loops import is_loaded, operands
-from gdkernels.lowering.steps import COLUMN, MATRIX, NUMBER, UNITS, Loop, StepSchedule, kind_of, value_of
+from gdkernels.lowering.steps import COLUMN, MATRIX, NUMBER, UNITS, Loop, StepSchedule, value_of
 
 __all__ = ["ELEMENT", "INTEGERS", "ROW", "SINGLE", "UNIT", "Instruction", "Recipe", "as_loaded", "recipe_of"]
 
@@ -79,11 +79,13 @@ class Recipe:
         return all(i.op in COMPARISONS and set(i.arguments) <= {load, *zeros} for i in users)
 
 
-def recipe_of(result: StepSchedule, loop: Loop, batch: Dim, functions: Set[str]) -> Recipe:
+def recipe_of(result: StepSchedule, loop: Loop, kind: Callable[[Node], str], functions: Set[str]) -> Recipe:
     """Return the recipe of `loop`; its operands are the reads, then the outputs, then the reductions.
 
     Parameters
     ----------
+    kind
+        The kind of a value where this loop is.
     functions
         The functions of the backend besides arithmetic: exp, tanh, …; with "pow", powers of any exponent too.
 
@@ -92,7 +94,7 @@ def recipe_of(result: StepSchedule, loop: Loop, batch: Dim, functions: Set[str])
     ScheduleError
         For an operation that is not among them.
     """
-    return _RecipeWriter(result, loop, batch, functions).recipe()
+    return _RecipeWriter(result, loop, kind, functions).recipe()
 
 
 def as_loaded(integers: npt.NDArray[np.int32], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -101,8 +103,8 @@ def as_loaded(integers: npt.NDArray[np.int32], dtype: npt.DTypeLike) -> npt.NDAr
 
 
 class _RecipeWriter:
-    def __init__(self, result: StepSchedule, loop: Loop, batch: Dim, functions: Set[str]) -> None:
-        self.result, self.loop, self.batch, self.functions = result, loop, batch, functions
+    def __init__(self, result: StepSchedule, loop: Loop, kind: Callable[[Node], str], functions: Set[str]) -> None:
+        self.result, self.loop, self.kind, self.functions = result, loop, kind, functions
         self.code: list[Instruction] = []
         self.at: dict[int, int] = {}
         self.inside = {n.id for n in loop.outputs}
@@ -115,12 +117,12 @@ class _RecipeWriter:
                 self.at[node.id] = self._emit("integer_loaded", self.at[node.id])
         outputs = tuple(self._value(n) for n in self.loop.outputs)
         reductions = tuple(
-            (n.op, self._value(value_of(n.args[0])), kind_of(n, self.batch) == COLUMN) for n in self.loop.reductions
+            (n.op, self._value(value_of(n.args[0])), self.kind(n) == COLUMN) for n in self.loop.reductions
         )
         return Recipe(self.loop.kind, tuple(self.code), outputs, reductions)
 
     def _rate(self, node: Node) -> int:
-        kind = NUMBER if node.dtype == SCALAR else kind_of(node, self.batch)
+        kind = NUMBER if node.dtype == SCALAR else self.kind(node)
         if kind == NUMBER:
             return SINGLE
         if self.loop.kind == MATRIX and kind in (COLUMN, UNITS):

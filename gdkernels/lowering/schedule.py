@@ -13,6 +13,7 @@ from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import ELEMENTWISE, MOVES, REAL
 from gdkernels.lowering.buffers import assign_buffers
+from gdkernels.lowering.cut import COMPUTED
 from gdkernels.lowering.loops import is_loaded, make_loop, operands
 from gdkernels.lowering.moves import folded, moves_of
 from gdkernels.lowering.steps import (
@@ -49,7 +50,12 @@ _NOT_ORDERED = frozenset({"squeeze", "expand_dims", "detach"})
 
 
 def schedule(
-    graph: Graph, batch: Dim, outputs: Mapping[str, Node], totals: Sequence[Node] = (), entries: str | None = None
+    graph: Graph,
+    batch: Dim,
+    outputs: Mapping[str, Node],
+    totals: Sequence[Node] = (),
+    entries: str | None = None,
+    sums: Sequence[Node] = (),
 ) -> StepSchedule:
     """Put a step, or a prediction, in order.
 
@@ -63,6 +69,8 @@ def schedule(
         Further numbers that the step returns.
     entries
         The input of which a backend is given those entries that are not 0, if there is one.
+    sums
+        Sums over the batch that are needed before the update, beside those that it reads.
 
     Raises
     ------
@@ -70,7 +78,7 @@ def schedule(
         If the graph is not that of a step over independent rows; it names the value that does not fit.
     """
     tile = _Tile(graph, batch, entries)
-    nodes = [n for n in topological(*outputs.values(), *totals) if n.op not in _NOT_ORDERED]
+    nodes = [n for n in topological(*outputs.values(), *totals, *sums) if n.op not in _NOT_ORDERED]
     tile.folded = folded(nodes, outputs.values())
     for node in nodes:
         tile.classify(node)
@@ -148,6 +156,8 @@ class _Tile:
             self.stages[node.id] += 1
             left = value_of(a)
             if self._is_entries(left) and b.op != "transpose":
+                if str(weights.attribute).startswith(COMPUTED):
+                    raise ScheduleError(f"{node} multiplies entries by weights that are computed")
                 self.products.append(EntryProduct(node, weights))
                 self.store(node)
                 return

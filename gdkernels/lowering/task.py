@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from functools import partial
 
 from gdkernels.backend.least_squares.products import SUM_OF_PRODUCTS, traced_products
 from gdkernels.backend.program import Program
@@ -11,9 +12,11 @@ from gdkernels.errors import ScheduleError
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import REAL
+from gdkernels.lowering.cut import Cut, cut
 from gdkernels.lowering.elementwise import Recipe, recipe_of
 from gdkernels.lowering.schedule import PREDICTION, schedule
 from gdkernels.lowering.steps import COLUMN, StepSchedule, kind_of, value_of
+from gdkernels.lowering.values import Values, ValueSteps
 
 __all__ = ["DATA", "ScheduledTask", "schedule_prediction", "schedule_products", "schedule_training"]
 
@@ -40,6 +43,8 @@ class ScheduledTask:
         The numbers that a step has to return: E, and the norm of the gradient if the program asks for it.
     output
         The matrix that a prediction returns; None for a step.
+    values
+        What is computed of parameters alone, and gradients that are pulled back to these; None for most networks.
     """
 
     schedule: StepSchedule
@@ -51,6 +56,12 @@ class ScheduledTask:
     error: Node | None = None
     norm: Node | None = None
     output: Node | None = None
+    values: ValueSteps | None = None
+
+    def refuse_values(self, engine: str) -> None:
+        """Raise `ScheduleError` if something is computed of parameters alone; for engines that do not do that."""
+        if self.values is not None:
+            raise ScheduleError(f"{engine} takes parameters as weights, and none that are computed of them")
 
     def refuse_moves(self, engine: str) -> None:
         """Raise `ScheduleError` if columns are copied or rows looked up; for engines that do not do that."""
@@ -79,16 +90,20 @@ def schedule_training(program: Program, functions: Set[str], *, entries: bool = 
     """
     traced = program.trace(numbers_as_inputs=True)
     totals = [traced.error, *([] if traced.norm is None else [traced.norm])]
-    result = schedule(traced.graph, traced.batch, traced.results, totals, "x" if entries else None)
+    parts = cut(traced.graph, traced.batch, traced.results, totals, traced.gradients)
+    sums = [made for _, made in parts.sums]
+    result = schedule(traced.graph, traced.batch, parts.outputs, parts.totals, "x" if entries else None, sums)
+    values = _values(parts, functions)
     return ScheduledTask(
         result,
         traced.batch,
         traced.sizes,
         program.inputs,
-        _recipes(result, traced.batch, functions),
+        _recipes(result, traced.batch, functions, values),
         _parameters(traced.graph),
-        error=value_of(traced.error),
-        norm=None if traced.norm is None else value_of(traced.norm),
+        error=value_of(parts.totals[0]),
+        norm=None if traced.norm is None else value_of(parts.totals[1]),
+        values=values,
     )
 
 
@@ -98,10 +113,12 @@ def schedule_prediction(program: Program, functions: Set[str], *, entries: bool 
     graph, output = traced.graph, traced.output
     if kind_of(value_of(output), traced.batch) == COLUMN:  # such as a sum over the units: a matrix of one
         output = graph.broadcast_to(output, (traced.batch, graph.widths[1]))
+    parts = cut(graph, traced.batch, {PREDICTION: output})
+    output, values = parts.outputs[PREDICTION], _values(parts, functions)
     result = schedule(graph, traced.batch, {PREDICTION: output}, entries="x" if entries else None)
-    recipes = _recipes(result, traced.batch, functions)
+    recipes, inputs = _recipes(result, traced.batch, functions, values), _parameters(graph)
     return ScheduledTask(
-        result, traced.batch, traced.sizes, program.inputs, recipes, _parameters(graph), output=value_of(output)
+        result, traced.batch, traced.sizes, program.inputs, recipes, inputs, output=value_of(output), values=values
     )
 
 
@@ -114,10 +131,11 @@ def schedule_products(program: Program, functions: Set[str]) -> ScheduledTask:
         As for `schedule_training`.
     """
     traced = traced_products(program)
-    result = schedule(traced.graph, traced.batch, {SUM_OF_PRODUCTS: traced.result})
+    parts = cut(traced.graph, traced.batch, {SUM_OF_PRODUCTS: traced.result})
+    result, values = schedule(traced.graph, traced.batch, parts.outputs), _values(parts, functions)
     result.symmetric = frozenset({SUM_OF_PRODUCTS})
-    recipes = _recipes(result, traced.batch, functions)
-    return ScheduledTask(result, traced.batch, traced.sizes, program.inputs, recipes, _parameters(traced.graph))
+    recipes, inputs = _recipes(result, traced.batch, functions, values), _parameters(traced.graph)
+    return ScheduledTask(result, traced.batch, traced.sizes, program.inputs, recipes, inputs, values=values)
 
 
 def _parameters(graph: Graph) -> dict[str, Node]:
@@ -125,5 +143,11 @@ def _parameters(graph: Graph) -> dict[str, Node]:
     return {n.attribute: n for n in inputs if n.attribute not in DATA}
 
 
-def _recipes(result: StepSchedule, batch: Dim, functions: Set[str]) -> dict[int, Recipe]:
-    return {id(loop): recipe_of(result, loop, batch, functions) for loop in result.loops}
+def _values(parts: Cut, functions: Set[str]) -> ValueSteps | None:
+    return Values(parts, functions).steps if parts.before or parts.after else None
+
+
+def _recipes(result: StepSchedule, batch: Dim, functions: Set[str], values: ValueSteps | None) -> dict[int, Recipe]:
+    kind = partial(kind_of, batch=batch)
+    recipes = {id(loop): recipe_of(result, loop, kind, functions) for loop in result.loops}
+    return recipes | {id(step): step.recipe for step in (values.passes if values is not None else ())}

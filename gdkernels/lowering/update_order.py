@@ -1,6 +1,6 @@
 """The order of the update: numbers that follow from totals, and loops over the parameters."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from gdkernels.errors import ScheduleError
 from gdkernels.graph.nodes import Dim, Node
@@ -44,7 +44,7 @@ def order_update(
     result.updates.append(last)
     for loops in result.updates:
         for name, loop in loops.items():
-            _check_reads(name, loop, slots[name], batch)
+            _check_reads(name, loop, [*slots[name], f"{name}.gradient"], outputs, batch)
 
     wanted = [*map(value_of, totals), *(n for loops in result.updates for loop in loops.values() for n in loop.reads)]
     computed = {n.id: n for n in wanted if n.dtype == REAL and n.op in ELEMENTWISE and kind_of(n, batch) == NUMBER}
@@ -89,10 +89,10 @@ def _leaves(nodes: Iterable[Node], batch: Dim) -> list[Node]:
     return leaves
 
 
-def _check_reads(name: str, loop: Loop, mine: Sequence[str], batch: Dim) -> None:
+def _check_reads(name: str, loop: Loop, mine: Sequence[str], changed: Collection[str], batch: Dim) -> None:
     for node in loop.reads:
         kind = kind_of(node, batch)
         if has_dim(node, batch) or kind not in (NUMBER, loop.kind):
             raise ScheduleError(f"the update of {name} needs {node}, which has another shape")
-        if node.op == "input" and kind != NUMBER and node.attribute not in mine:
+        if node.op == "input" and kind != NUMBER and node.attribute not in mine and node.attribute in changed:
             raise ScheduleError(f"the update of {name} needs {node.attribute}")

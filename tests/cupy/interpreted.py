@@ -56,6 +56,7 @@ class _Lists(Executable):
     def __init__(self, backend, program, plan):
         self.plan, self._backend, self._program = plan, backend, program
         self._prediction = schedule_prediction(program, CUDA_FUNCTIONS)
+        self._prediction.refuse_values("the list")
         self._training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer else None
 
     def _interpreter(self, task, batch):

@@ -50,7 +50,9 @@ class MadeGraphs:
     def of(cls, program: Program, plan: Plan, number: int, ranks: SharedSteps | None) -> MadeGraphs:
         """Return those of a program, with nothing made yet for sizes."""
         training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
-        return cls(training, schedule_prediction(program, CUDA_FUNCTIONS), KeptSessions(plan, number, ranks))
+        prediction = schedule_prediction(program, CUDA_FUNCTIONS)
+        prediction.refuse_values("the engine of CUDA graphs")
+        return cls(training, prediction, KeptSessions(plan, number, ranks))
 
 
 class CudaGraphExecutable(Executable):

@@ -47,6 +47,7 @@ class GraphProducts(Products):
         self._program, self._number = replace(program, objective=None, optimizer=None), number
         self._plan = replace(plan, choices={**plan.choices, **_PLAIN})
         self._task = schedule_products(self._program, CUDA_FUNCTIONS)
+        self._task.refuse_values("it")
         self._width = self._task.sizes[str(self._task.parameters[SUM_OF_PRODUCTS].shape[0])]
         self._kept: dict[str, KeptSessions] = {}
         self._predictions: dict[str, CudaGraphExecutable] = {}

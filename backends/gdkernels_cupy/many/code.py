@@ -50,6 +50,7 @@ class ManyCode:
         self.precision, self._wished, self._device = precision, dict(wished), device
         self._step = schedule_training(program, CUDA_FUNCTIONS)
         self._step.refuse_moves("it")
+        self._step.refuse_values("it")
         self._bound: dict[bool, tuple[ManySource, LoadedKernels]] = {}
         self._scalars: ScalarTable | None = None
         self._program, self._repeating = program, dict[str, ManyCode]()

@@ -86,6 +86,7 @@ def tasks_of(program: Program) -> tuple[ScheduledTask | None, ScheduledTask]:
     step = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
     prediction = schedule_prediction(program, CUDA_FUNCTIONS)
     prediction.refuse_moves("it")
+    prediction.refuse_values("it")
     return step, prediction
 
 

@@ -26,7 +26,9 @@ from gdkernels_numba.bytecode.update import (
     write_copies,
     write_numbers,
     write_result,
+    write_sums,
 )
+from gdkernels_numba.bytecode.values import write_values
 from gdkernels_numba.bytecode.workspace import Workspace
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.compilation import Kernels
@@ -135,25 +137,32 @@ class BoundStep:
         for writer in self.writers[: layout.tile_contexts]:
             write_tile(writer, task.output)
         changed = {name for names in task.schedule.written.values() for name in names}
-        for (name, matrix), (k, writer) in product(layout.parameters.items(), enumerate(self._updating)):
+        given = {name: matrix for name, matrix in layout.parameters.items() if name not in layout.computed}
+        for (name, matrix), (k, writer) in product(given.items(), enumerate(self._updating)):
             flat = layout.forms.is_flat(name)
             rows = layout.forms.numbers(name) // matrix.columns if flat else layout.forms.rows(name)
             first, stop = (rows * j // layout.update_pieces for j in (k, k + 1))
             writer.write_parameter(name, matrix, first, stop, back=name in changed)
             if flat and writer is self._updating[-1]:
                 writer.write_rest(name, matrix, layout.forms.numbers(name) % matrix.columns)
-        for writer, name, first, stop in self._shared(n for n in layout.parameters if n in layout.copied):
+        for writer, name, first, stop in self._shared(n for n in given if n in layout.copied):
             columns = layout.parameters[name].columns
             blocks = ForBlocks(rows=layout.forms.rows(name), columns=columns, first=first, stop=stop)
             with writer.transposes.with_body(blocks):
                 write_copies(writer, writer.transposes, name)
+        write_values(self.writers[0], self.writers[0].transposes)
         changing = self.writers[: self.choices.threads] if layout.updates_by_thread else self._updating
         for phase, writer in product(range(len(task.schedule.updates)), changing):
-            write_numbers(writer, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
+            stream = writer.updates[phase] if phase else writer.phases[0]
+            write_numbers(writer, stream, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
         if task.output is None:
             for (k, node), writer in product(enumerate((task.error, task.norm)), changing):
                 if node is not None:
                     write_result(writer, node, layout.results + WORD * k)
+            for k, writer in enumerate(self._updating):
+                write_sums(writer, writer.sums, k, layout.update_pieces)
+            write_values(self.writers[0], self.writers[0].way_back, back=True)
+            write_values(self.writers[0], self.writers[0].values)
             self._write_updates()
 
     @property
@@ -164,7 +173,7 @@ class BoundStep:
     def _write_updates(self) -> None:
         layout = self.layout
         phases = range(len(self.task.schedule.updates))
-        names = [n for n in layout.parameters if "." not in n]
+        names = [n for n in layout.parameters if "." not in n and n not in layout.computed]
         if layout.updates_by_thread:
             for (name, bounds), writer in product(self._bounds(names), self.writers[: self.choices.threads]):
                 self._kept_bounds.append(bounds)
@@ -211,7 +220,7 @@ class BoundStep:
         def at(stream: InstructionStream) -> int:
             return self._streams[bank][id(stream)].ctypes.data
 
-        updates = [*(at(t) for t in writer.updates), 0, 0]
+        updates = [*(at(t) for t in writer.phases), 0, 0, 0, 0, 0]
         context = ThreadContext(
             thread=number,
             threads=choices.threads,
@@ -240,7 +249,7 @@ class BoundStep:
             updates_by_thread=int(layout.updates_by_thread),
             segments=1 + self._barriers(),
             update_pieces=layout.update_pieces,
-            updates=len(writer.updates),
+            updates=len(writer.phases),
             operands=layout.operand_base[number] + shift,
             scalar_count=len(layout.scalars),
             numbers=layout.number_base[number] + shift,
@@ -254,6 +263,9 @@ class BoundStep:
             tile=at(writer.tile),
             update=updates[0],
             second_update=updates[1],
+            third_update=updates[2],
+            fourth_update=updates[3],
+            fifth_update=updates[4],
             result=at(writer.result),
             after=at(writer.after),
             totals=layout.results,

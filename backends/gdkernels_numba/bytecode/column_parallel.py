@@ -36,8 +36,8 @@ def changed_on_the_way(layout: StepLayout) -> dict[int, str]:
     Their gradient must be known by then, and their update must not wait for the whole batch or for other parameters.
     """
     result = layout.task.schedule
-    if layout.packed is not None:
-        return {}  # both forms of the weights are to be made again
+    if layout.packed is not None or layout.values is not None:
+        return {}  # both forms of the weights are to be made again; or others are computed of them after the batch
     known: dict[int, int] = {}
     last: dict[str, Product] = {}
     for k, step in enumerate(result.tile):

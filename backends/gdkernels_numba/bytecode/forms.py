@@ -74,4 +74,5 @@ def _read_by_rows(task: ScheduledTask) -> frozenset[str]:
     rows |= {s.weights.attribute for s in tile if isinstance(s, EntryProduct)}
     multiplied = {s.weights.attribute for s in tile if isinstance(s, Product)}
     read = {n.attribute for s in tile if isinstance(s, Loop) for n in s.reads if n.op == "input"}
-    return frozenset(rows - multiplied - read)
+    of_values = set() if task.values is None else {*task.values.outputs, *task.values.parameters.values()}
+    return frozenset(rows - multiplied - read - of_values)

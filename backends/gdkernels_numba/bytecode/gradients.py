@@ -82,6 +82,22 @@ class GradientLayout:
         left, right = accumulation.left, accumulation.right
         return (right, left) if left is not None and self._forms.is_kept_as_row(right) else (left, right)
 
+    @property
+    def needed(self) -> list[Accumulation]:
+        """The sums that are needed as a whole before the update, because gradients are computed of them."""
+        values = self._task.values
+        wanted = set() if values is None else {node.id for node in values.sums.values()}
+        return [a for a in self._task.schedule.accumulations if a.node.id in wanted]
+
+    def rows_of(self, accumulation: Accumulation) -> int:
+        """Return how many rows a sum has."""
+        left, _ = self.factors(accumulation)
+        return 1 if left is None else self._forms.size(left, 1)
+
+    def is_whole(self, accumulation: Accumulation) -> bool:
+        """Return whether a gradient has a place of its own, and not only room for a block."""
+        return self.whole or any(accumulation is a for a in self.needed)
+
     # ---- where they are
 
     @property
@@ -123,22 +139,28 @@ class GradientLayout:
         shared: dict[int, Matrix] = {}
         blocks: list[Matrix] = []
         made = []
+
+        def give(a: Accumulation, number: int, mine: dict[int, Matrix]) -> None:
+            if a.node.id not in shared or by_thread or (self.is_private(a) and number < choices.pieces):
+                left, right = self.factors(a)
+                rows = 1 if left is None else self._forms.padded(self._forms.size(left, 1))
+                shared[a.node.id] = arena.matrix(rows, self._forms.size(right, 1))
+            mine[a.node.id] = shared[a.node.id]
+
         for number in range(choices.threads if by_thread else max(choices.pieces, pieces)):
             mine: dict[int, Matrix] = dict(by_row)
             blocks.clear()
             for name in self._changed:
                 summed = [a for a in self.read_by(name) if isinstance(a, Accumulation)]
                 for k, a in enumerate(summed):
-                    left, right = self.factors(a)
-                    columns = self._forms.size(right, 1)
+                    left, _ = self.factors(a)
                     if left is not None and not self.whole:
                         if k == len(blocks):
                             blocks.append(arena.matrix(panel, panel))
                         mine[a.node.id] = blocks[k]
-                    elif a.node.id not in shared or by_thread or (self.is_private(a) and number < choices.pieces):
-                        rows = 1 if left is None else self._forms.padded(self._forms.size(left, 1))
-                        mine[a.node.id] = shared[a.node.id] = arena.matrix(rows, columns)
                     else:
-                        mine[a.node.id] = shared[a.node.id]
+                        give(a, number, mine)
+            for a in self.needed:
+                give(a, number, mine)
             made.append(mine)
         return made

@@ -16,12 +16,15 @@ from gdkernels.lowering.steps import (
     Product,
     RowSums,
     value_of,
+    wide_dims,
 )
 from gdkernels.lowering.task import ScheduledTask
+from gdkernels.lowering.values import vector_of
 from gdkernels_numba.bytecode.arena import Arena, Matrix, panels_of, pitch_of
 from gdkernels_numba.bytecode.forms import ArrayForms
 from gdkernels_numba.bytecode.gradients import GradientLayout
 from gdkernels_numba.bytecode.packed import PackedOperands
+from gdkernels_numba.bytecode.value_places import ValuePlaces
 from gdkernels_numba.ir.vector import PANEL_BYTES, Format, padded
 from gdkernels_numba.plan import GRAIN, StepChoices
 from gdkernels_numba.vm.fields import WORD, StridedAddress
@@ -81,6 +84,8 @@ class StepLayout:
         Where the numbers of rows are that the batch looks up, by the number of their node.
     gradients
         Where gradients are summed; a caller that wants each in a place of its own asks for it.
+    values, computed
+        What is computed of parameters alone, if anything is, and the names of the inputs that stand for it.
     phase_of
         The phase of the update in which a total is known, by the number of its node.
     """
@@ -96,6 +101,8 @@ class StepLayout:
         whole_gradients: bool = False,
     ) -> None:
         self.task, self.sizes, self.choices, self.format = task, sizes, choices, format
+        self.values = task.values
+        self.computed = frozenset[str]() if task.values is None else frozenset(task.values.outputs)
         self._arena = arena
         result, pieces = task.schedule, choices.pieces
         self.by_piece = choices.column_parallel or format.bf16
@@ -104,7 +111,12 @@ class StepLayout:
         whole = self.by_piece or choices.tile_local_gradients
         self.tiles = 1 if whole else -(-share // choices.tile_rows)
         self.forms = forms = ArrayForms(task, sizes, format)
-        self.parameters = {name: forms.parameter(name, arena) for name in task.parameters if name not in forms.plain}
+        self.parameters = {
+            name: forms.parameter(name, arena)
+            for name, node in task.parameters.items()
+            if name not in forms.plain and (node.shape or name not in self.computed)
+        }
+        self._values = None if self.values is None else ValuePlaces(self.values, arena, self.parameters)
         self.transposes = {
             p.weights.attribute: arena.matrix(forms.padded(forms.size(p.weights, 1)), forms.size(p.weights, 0))
             for p in result.tile
@@ -136,8 +148,10 @@ class StepLayout:
         looked_up = [s for s in result.tile if isinstance(s, LookUp) and s.codes.id in summed]
         self.codes = {s.codes.id: arena.take(WORD * sizes["B"]) for s in looked_up}
 
-        loops = result.loops
-        self.scalars = list({n.id: n for loop in loops for n in loop.reads if n.dtype == SCALAR}.values())
+        loops, passes = result.loops, [] if self.values is None else self.values.passes
+        scalars = [n for loop in loops for n in loop.reads if n.dtype == SCALAR]
+        scalars += [] if self.values is None else self.values.scalars.values()
+        self.scalars = list({n.id: n for n in scalars}.values())
         by_row = {n.id for n in result.columns}
         self.totals = [n for loop in loops for n in loop.reductions if n.id not in by_row]
         later = {n.id for phase in result.updates[:-1] for loop in phase.values() for n in loop.reductions}
@@ -149,7 +163,8 @@ class StepLayout:
         self.part_bytes = -(-_NUMBER * max(1, len(self.totals)) // 64) * 64
         self.part_base = arena.take(self.part_bytes * self.contexts)
         self.found = arena.take(self.part_bytes * pieces * self.tiles)
-        operands = max(len(loop.reads) + len(loop.outputs) + len(loop.reductions) for loop in loops) if loops else 0
+        taken = [len(loop.reads) + len(loop.outputs) + len(loop.reductions) for loop in loops]
+        operands = max([0, *taken, *(len(step.reads) + len(step.writes) for step in passes)])
         self.operand_base = [arena.take(WORD * operands) for _ in range(self.contexts)]
         block = PANEL_BYTES * format.panel if choices.transposed_back else 0
         self.transposed_block = [arena.take(block) for _ in range(self.tile_contexts)]
@@ -170,6 +185,19 @@ class StepLayout:
     def copied(self) -> set[str]:
         """The names of the weights of which products read copies."""
         return set(self.transposes) if self.packed is None else {*self.packed.right, *self.packed.back}
+
+    def place_of(self, value: Node) -> Matrix | int:
+        """Return where a value of `values` is: one that is computed, or one that others are computed of."""
+        assert self.values is not None, "there are values"
+        assert self._values is not None, "they have places"
+        place = self._values.of(value)
+        if place is not None:
+            return place
+        value = vector_of(value)
+        if value.id in self.values.parameters:
+            return self.parameters[self.values.parameters[value.id]]
+        found = self.values.sums[value.id]
+        return self.gradients.of[0][found.id] if wide_dims(found.shape) else self.number(found, 0)
 
     def _make_buffers(self) -> list[list[tuple[Matrix, bool]]]:
         """Return for each context its buffers, and whether they hold the whole batch."""
@@ -195,7 +223,8 @@ class StepLayout:
         """Return into how many pieces each thread's share of an update is cut."""
         result = self.task.schedule
         # A total over the parameters is summed over the pieces, so their number would change its bits.
-        if self.choices.threads == 1 or self.by_piece or len(result.updates) != 1 or result.row_sums:
+        in_turn = len(result.updates) != 1 or result.row_sums or self.values is not None
+        if self.choices.threads == 1 or self.by_piece or in_turn:
             return 1
         cost = sum(float(self.block_costs(name).sum()) for name in self.parameters if "." not in name)
         return max(1, min(_MOST_PIECES, int(cost / self.choices.pieces / _COST_OF_PIECE)))
@@ -208,7 +237,8 @@ class StepLayout:
         """
         result, trains = self.task.schedule, self.task.output is None
         in_place = self.by_piece or self.choices.tile_local_gradients or bool(result.row_sums)
-        return trains and self.choices.threads > 1 and not in_place and len(result.updates) == 1
+        in_turn = in_place or self.values is not None
+        return trains and self.choices.threads > 1 and not in_turn and len(result.updates) == 1
 
     def _is_whole(self, buffer: Buffer) -> bool:
         return buffer.whole or (buffer.kept and not self.choices.tile_local_gradients and not self.format.bf16)
@@ -247,6 +277,11 @@ class StepLayout:
             return StridedAddress(self._columns[context][node.id])
         if node.id in self._parts:
             return StridedAddress(self.part(node, context))
+        if node.op == "input" and node.dtype != SCALAR and not node.shape:
+            assert self.values is not None, "a number that is no parameter is computed"
+            place = self.place_of(self.values.outputs[node.attribute])
+            assert isinstance(place, int), "it is a number"
+            return StridedAddress(place)
         if node.op == "input" and node.dtype != SCALAR:
             return StridedAddress(self.at_column(self.parameters[node.attribute], column), 0, PANEL_BYTES)
         return StridedAddress(self.number(node, context))

@@ -20,7 +20,8 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import panels_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
 from gdkernels_numba.bytecode.stream import InstructionStream
-from gdkernels_numba.bytecode.update import write_change, write_copies, write_gradient, write_numbers
+from gdkernels_numba.bytecode.update import write_change, write_copies, write_gradient, write_numbers, write_sums
+from gdkernels_numba.bytecode.values import write_values
 from gdkernels_numba.compilation import Kernels
 from gdkernels_numba.plan import StepChoices
 from gdkernels_numba.vm.block_instructions import ForBlocks
@@ -32,6 +33,7 @@ __all__ = ["ShardStep"]
 
 Array = npt.NDArray[Any]
 
+_UPDATES = ("update", "second_update", "third_update", "fourth_update", "fifth_update")  # words of a context
 _PADDED = 1.1  # times the numbers: with more, they are exchanged without what pads them
 
 
@@ -83,14 +85,14 @@ class ShardStep:
         tile, before, after = (int(inner[k]) for k in (CONTEXT.tile, CONTEXT.before, CONTEXT.after))
         transposes = int(inner[CONTEXT.transposes])
         empty = dict.fromkeys(("before", "transposes", "result", "after"), none)
-        alone = {**empty, "second_update": 0, "epochs": 1, "steps": 1}
+        alone = {**empty, **dict.fromkeys(_UPDATES[1:], 0), "epochs": 1, "steps": 1}
         self._bring_in = self._context(before=before, transposes=transposes, after=none, epochs=0)
         self._bring_out = self._context(before=none, transposes=none, after=after, epochs=0)
-        self._of_rows = self._context(**alone, tile=tile, update=gradient)
+        self._of_rows = self._context(**alone, tile=tile, update=gradient, updates=1)
         self._of_update = self._context(
-            **alone | {"result": int(inner[CONTEXT.result]), "second_update": updates[1] if len(updates) > 1 else 0},
+            **alone | {"result": int(inner[CONTEXT.result])} | dict(zip(_UPDATES, updates, strict=False)),
             tile=none,
-            update=updates[0],
+            updates=len(updates),
             records=1,
             partial_count=0,
         )
@@ -179,13 +181,17 @@ class ShardStep:
                 with stream.with_body(self._blocks(name)):
                     for accumulation in summed:
                         write_gradient(self._writer, stream, accumulation, [])
+        write_sums(self._writer, stream, 0, 1)
         return stream
 
     def _update_streams(self) -> list[InstructionStream]:
         layout, task, writer = self.bound.layout, self.bound.task, self._writer
         before, writer.updates = writer.updates, [InstructionStream() for _ in writer.updates]
+        way_back, values = InstructionStream(), InstructionStream()
+        goes_back = layout.values is not None and bool(layout.values.after)
         for phase, stream in enumerate(writer.updates):
-            write_numbers(writer, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
+            first = way_back if phase == 0 and goes_back else stream
+            write_numbers(writer, first, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
             for name in self._names:
                 loop = task.schedule.updates[phase].get(name)
                 if loop is not None:
@@ -194,23 +200,27 @@ class ShardStep:
                         if loop.outputs and name in layout.copied:
                             write_copies(writer, stream, name)
         made, writer.updates = writer.updates, before
-        return made
+        write_values(writer, way_back, back=True)
+        write_values(writer, values)
+        return [*([way_back] if goes_back else []), *made, *([values] if layout.values is not None else [])]
 
     def _places_of_numbers(self, first: int) -> npt.NDArray[np.int64] | None:
         """Return where in `gradients` the numbers are that nothing pads; None where there are few others."""
         layout, size, found = self.bound.layout, self.bound.kernels.format.size, []
-        for name in self._names:
-            for accumulation in layout.gradients.read_by(name):
-                matrix = layout.gradients.of[0][accumulation.node.id]
-                columns = np.array([layout.at_column(matrix, column) for column in range(matrix.columns)])
-                rows = matrix.pitch * np.arange(layout.forms.rows(name))
-                found.append((rows[:, None] + columns - first).ravel() // size)
+        gradients = layout.gradients
+        of_names = [(a, layout.forms.rows(name)) for name in self._names for a in gradients.read_by(name)]
+        for accumulation, count in [*of_names, *((a, gradients.rows_of(a)) for a in gradients.needed)]:
+            matrix = gradients.of[0][accumulation.node.id]
+            columns = np.array([layout.at_column(matrix, column) for column in range(matrix.columns)])
+            rows = matrix.pitch * np.arange(count)
+            found.append((rows[:, None] + columns - first).ravel() // size)
         places = np.concatenate(found)
         return places if len(self.gradients) > _PADDED * len(places) else None
 
     @property
     def _names(self) -> list[str]:
-        return [name for name in self.bound.layout.parameters if "." not in name]
+        layout = self.bound.layout
+        return [name for name in layout.parameters if "." not in name and name not in layout.computed]
 
     def _blocks(self, name: str) -> ForBlocks:
         layout, columns = self.bound.layout, self.bound.layout.parameters[name].columns

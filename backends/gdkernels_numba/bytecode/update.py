@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from gdkernels.graph.nodes import Node
 from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, EntrySums, Loop, RowSums, value_of
+from gdkernels_numba.bytecode.arena import panels_of
 from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.packed import NOWHERE, PackedOperands
 from gdkernels_numba.bytecode.stream import InstructionStream
@@ -32,16 +33,16 @@ from gdkernels_numba.vm.instructions import STRIP
 
 __all__ = [
     "write_blocks", "write_change", "write_changes", "write_columns", "write_copies", "write_gradient", "write_numbers",
-    "write_result", "written_by",
+    "write_result", "write_sums", "written_by",
 ]  # fmt: skip
 
 
 _ALL = 1 << 62  # beyond every number of a parameter
 
 
-def write_numbers(writer: InstructionWriter, phase: int, totals: Sequence[Node]) -> None:
+def write_numbers(writer: InstructionWriter, stream: InstructionStream, phase: int, totals: Sequence[Node]) -> None:
     """Write the computation of a phase's numbers, which every piece does alike."""
-    layout, stream = writer.layout, writer.updates[phase]
+    layout = writer.layout
     for node in totals:
         target = layout.number(node, writer.number)
         if phase == 0:  # a total over the batch
@@ -337,6 +338,19 @@ def write_gradient(
     )
 
 
+def write_sums(writer: InstructionWriter, stream: InstructionStream, share: int, shares: int) -> None:
+    """Write one of some shares of the sums over the batch that are needed before the update."""
+    layout, form = writer.layout, writer.format
+    gradients = layout.gradients
+    for accumulation in gradients.needed:
+        rows, columns = gradients.rows_of(accumulation), layout.forms.size(gradients.factors(accumulation)[1], 1)
+        blocks = panels_of(rows, form) * panels_of(columns, form)
+        first, stop = (blocks * k // shares for k in (share, share + 1))
+        if first < stop:
+            with stream.with_body(ForBlocks(rows=rows, columns=columns, first=first, stop=stop)):
+                write_gradient(writer, stream, accumulation, [])
+
+
 def written_by(
     writer: InstructionWriter, name: str, loop: Loop | None, *, row: int = 0, column: int = 0
 ) -> list[StridedAddress]:
@@ -368,7 +382,7 @@ def _gradient_address(
     layout = writer.layout
     gradients = layout.gradients
     matrix = gradients.of[0 if gradients.is_private(accumulation) else writer.number][accumulation.node.id]
-    if kind != UNITS and not gradients.whole and isinstance(accumulation, Accumulation):
+    if kind != UNITS and isinstance(accumulation, Accumulation) and not gradients.is_whole(accumulation):
         return StridedAddress(matrix.address)
     return layout.in_blocks(matrix, row, column)
 

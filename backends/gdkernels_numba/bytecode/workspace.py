@@ -16,8 +16,8 @@ Words = npt.NDArray[np.int64]
 
 # Where a context has the address of a stream.
 _STREAMS = [
-    CONTEXT.before, CONTEXT.transposes, CONTEXT.tile, CONTEXT.update, CONTEXT.second_update, CONTEXT.result,
-    CONTEXT.after,
+    CONTEXT.before, CONTEXT.transposes, CONTEXT.tile, CONTEXT.update, CONTEXT.second_update, CONTEXT.third_update,
+    CONTEXT.fourth_update, CONTEXT.fifth_update, CONTEXT.result, CONTEXT.after,
 ]  # fmt: skip
 
 StreamPatch = tuple[Words, int, int, int]  # a stream, the word in it, the number of an array, and the offset there

@@ -87,6 +87,9 @@ class InstructionWriter:
     before, transposes, tile, updates, result, after
         What the interpreter runs: once; once after all have done that; for every tile; for every batch, in one phase
         or, if there is a total over the parameters, in two; after that, if this is the first piece; and at the end.
+    sums, way_back, values
+        What it runs before the updates, where gradients are computed of sums over the batch: these sums, and then the
+        gradients; and what it runs after them, where something is computed of parameters before the next batch.
     patches
         Which words are set for every run.
     barriers
@@ -99,12 +102,22 @@ class InstructionWriter:
         self.before, self.transposes, self.tile = InstructionStream(), InstructionStream(), InstructionStream()
         self.updates = [InstructionStream() for _ in layout.task.schedule.updates]
         self.result, self.after = InstructionStream(), InstructionStream()
+        self.sums, self.way_back, self.values = InstructionStream(), InstructionStream(), InstructionStream()
         self.patches: list[Patch] = []
         self.barriers = 0
 
     @property
     def streams(self) -> tuple[InstructionStream, ...]:
-        return (self.before, self.transposes, self.tile, *self.updates, self.result, self.after)
+        return (self.before, self.transposes, self.tile, *self.phases, self.result, self.after)
+
+    @property
+    def phases(self) -> list[InstructionStream]:
+        """What is run for every batch when its rows are done, one after the other."""
+        values = self.layout.values
+        if values is None or not self.updates:
+            return self.updates
+        first = [self.sums, self.way_back] if values.after else []
+        return [*first, *self.updates, *([self.values] if values.before else [])]
 
     def kernel(self, name: str) -> int:
         return self.kernels.address[name]

@@ -16,6 +16,8 @@ __all__ = ["LOOP_ARGUMENTS", "write_loop"]
 # `operands` is where the addresses stand; `first` is 0 where the row's reductions go on from an earlier panel.
 LOOP_ARGUMENTS = ("rows", "columns", "row_bytes", "operands", "first")
 
+_NARROW = 4  # vectors of a row: with fewer, rows are the inner loop, so that it seldom begins anew
+
 _COMBINE = {"sum": "add", "max": "maximum", "min": "minimum"}
 _NEUTRAL = {"sum": 0.0, "max": -math.inf, "min": math.inf}
 
@@ -48,6 +50,43 @@ class _LoopWriter:
         self.f.finish()
 
     def _rows(self) -> None:
+        if self.recipe.reductions or any(i.rate == ROW for i in self.recipe.code):
+            self._row_by_row()
+        else:
+            self._in_any_order()
+
+    def _in_any_order(self) -> None:
+        """Write two loops of which the inner one is long: over the rows of a narrow matrix, or over one long row."""
+        f, bytes_ = self.f, self.format.bytes
+        vectors = f.builder.udiv(f.add(f.multiply(f.columns, self.format.size), bytes_ - 1), f.integer(bytes_))
+        width, by_unit = f.multiply(vectors, bytes_), any(i.rate == UNIT for i in self.recipe.code)
+        # Rows without gaps are one long row, unless each has the same operands again.
+        long = f.builder.icmp_signed("==", f.row_bytes, width) if not by_unit else f.is_less(f.integer(1), f.integer(0))
+        down = f.builder.select(long, f.integer(1), f.rows)
+        across = f.builder.select(long, f.multiply(f.rows, vectors), vectors)
+        narrow = f.is_less(across, _NARROW)
+
+        def chosen(if_narrow: ir.Value | int, otherwise: ir.Value | int) -> ir.Value:
+            return f.builder.select(narrow, f.integer(if_narrow), f.integer(otherwise))
+
+        outer, inner = chosen(across, down), chosen(down, across)
+        outer_bytes, inner_bytes = chosen(bytes_, f.row_bytes), chosen(f.row_bytes, bytes_)
+        outer_units, inner_units = chosen(bytes_, 0), chosen(0, bytes_)
+        begin, first_unit = f.variable(0), f.variable(0)
+        with f.loop(outer):
+            place, unit = f.variable(begin.get()), f.variable(first_unit.get())
+            with f.loop(inner):
+                at = place.get()
+                self._compute(UNIT, unit.get())
+                self._compute(ELEMENT, at)
+                for k, address in zip(self.recipe.outputs, self.results, strict=False):
+                    self.v.store(self.values[k], f.add(address, at))
+                place.set(f.add(at, inner_bytes))
+                unit.set(f.add(unit.get(), inner_units))
+            begin.set(f.add(begin.get(), outer_bytes))
+            first_unit.set(f.add(first_unit.get(), outer_units))
+
+    def _row_by_row(self) -> None:
         f, v, recipe = self.f, self.v, self.recipe
         totals = {k: Variable(f, v.constant(0.0)) for k, (_, _, by_row) in enumerate(recipe.reductions) if not by_row}
         with f.loop(f.rows) as row:

@@ -31,8 +31,9 @@ PRODUCTS = {
 }
 
 # By the vectors across: the rows of the blocks, highest first. The result takes most of the registers, 32 or 16; a row
-# of `b` and one number of `a` need the rest.
-_BLOCKS_32 = {4: (6, 2, 1), 2: (12, 4, 1), 1: (16, 4, 1)}
+# of `b` and one number of `a` need the rest. Two vectors across have lower blocks, after which the next one begins
+# sooner: 16 sums are enough for the latency of two units.
+_BLOCKS_32 = {4: (6, 2, 1), 2: (8, 4, 1), 1: (16, 4, 1)}
 _BLOCKS_16 = {2: (6, 2, 1), 1: (12, 4, 1)}
 _DOTS = (4, 1)  # rows at a time
 

@@ -1,5 +1,7 @@
 """Kernels that move: rows into panels and out of them, transposes, sums of columns, sums of matrices."""
 
+from collections.abc import Callable
+
 from llvmlite import ir
 
 from gdkernels_numba.cpu.features import has_control_register
@@ -23,6 +25,7 @@ MOVES = {
     "float_state": ("saved", "enter"),
 }
 
+_NARROW = 2  # vectors of a row: so many are moved without a loop over them
 _ROWS_AHEAD = 2  # so many rows ahead, a row of an order is prefetched
 
 
@@ -45,14 +48,41 @@ def write_moves(module: ir.Module, format: Format) -> None:
 def _rows_in(f: Function, v: Vectors) -> None:
     ordered = f.builder.icmp_signed("!=", f.order, ir.Constant(I64, 0))
     row_bytes = f.multiply(f.columns, v.format.size)
-    # Rows in a random order lie anywhere, and no processor foresees the next one; narrow rows come quickly anyway.
-    asked_for = f.builder.and_(ordered, f.is_less(4 * LINE, row_bytes))
-    last = f.subtract(f.rows, 1)
 
     def place(k: ir.Value) -> ir.Value:
         number = f.builder.load(f.pointer(f.add(f.order, f.multiply(k, 8))), typ=I64)
         return f.add(f.plain, f.multiply(number, f.plain_row))
 
+    is_narrow = f.builder.and_(ordered, f.is_less(row_bytes, _NARROW * v.format.bytes + 1))
+    with f.builder.if_else(is_narrow) as (narrow, wide):
+        with narrow:
+            _narrow_rows_in(f, v, place)
+        with wide:
+            _wide_rows_in(f, v, ordered, row_bytes, place)
+
+
+def _narrow_rows_in(f: Function, v: Vectors, place: Callable[[ir.Value], ir.Value]) -> None:
+    """Move rows of a few vectors, of which the last is masked: one after the other at full speed."""
+    form = v.format
+    for count in range(1, _NARROW + 1):
+        before = (count - 1) * form.lanes
+        fits = f.builder.and_(f.is_less(before, f.columns), f.is_less(f.columns, before + form.lanes + 1))
+        with f.builder.if_then(fits):
+            mask = v.first_lanes(f.subtract(f.columns, before))
+            with f.loop(f.rows) as k:
+                plain, panel = place(k), f.add(f.panels, f.multiply(k, f.row))
+                for offset in range(0, (count - 1) * form.bytes, form.bytes):
+                    v.store(v.load(f.add(plain, offset), align=form.size), f.add(panel, offset))
+                rest = (count - 1) * form.bytes
+                v.store(v.load_masked(f.add(plain, rest), mask), f.add(panel, rest))
+
+
+def _wide_rows_in(
+    f: Function, v: Vectors, ordered: ir.Value, row_bytes: ir.Value, place: Callable[[ir.Value], ir.Value]
+) -> None:
+    # Rows in a random order lie anywhere, and no processor foresees the next one; narrow rows come quickly anyway.
+    asked_for = f.builder.and_(ordered, f.is_less(4 * LINE, row_bytes))
+    last = f.subtract(f.rows, 1)
     with f.loop(f.rows) as k:
         with f.builder.if_then(asked_for):
             next_row = place(f.least(f.add(k, _ROWS_AHEAD), last))

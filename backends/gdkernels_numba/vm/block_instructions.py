@@ -9,8 +9,9 @@ from gdkernels_numba.vm.fields import StridedAddress
 
 __all__ = [
     "AddBlock", "AddByCode", "AddEntries", "AddToResult", "Barrier", "ChangeBlocks", "ClearByCode", "ClearEntries",
-    "ForBlocks", "LoadParameter", "LoopOverBlock", "LoopOverNumbers", "MultiplyBack", "PackBlock", "StoreParameter",
-    "SumColumns", "SumGradient", "SumOverPieces", "TakeBlock", "TransposeBlock",
+    "ForBlocks", "LoadParameter", "LoopOverBlock", "LoopOverNumbers", "LoopOverValue", "MultiplyBack", "MultiplyValues",
+    "PackBlock", "StoreParameter",
+    "SumColumns", "SumColumnsOfValue", "SumGradient", "SumOverPieces", "TakeBlock", "TransposeBlock",
 ]  # fmt: skip
 
 
@@ -228,3 +229,35 @@ class StoreParameter(NamedTuple):
     plain: Annotated[int, "the caller's array, from the first of these rows on; set for every run"]
     plain_row: Annotated[int, "bytes from row to row of it"]
     panels: Annotated[StridedAddress, "the panels, from the first of these rows on"]
+
+
+class LoopOverValue(NamedTuple):
+    """Run an elementwise loop on a matrix or a vector that is computed of parameters, panel by panel."""
+
+    kernel: Annotated[int, "the kernel of the loop"]
+    rows: Annotated[int, "rows of the matrix; 1 of a vector"]
+    columns: Annotated[int, "columns of it"]
+    pitch: Annotated[int, "bytes from row to row of its operands"]
+    operands: Annotated[int, "how many strided addresses follow"] = 0
+
+
+class MultiplyValues(NamedTuple):
+    """Multiply two matrices that are parameters, or are computed of them: c = a b."""
+
+    kernel: Annotated[int, "`product`"]
+    rows: Annotated[int, "rows of the result"]
+    depth: Annotated[int, "terms of each sum"]
+    columns: Annotated[int, "columns of the result"]
+    a: Annotated[StridedAddress, "the left operand"]
+    b: Annotated[StridedAddress, "the right operand"]
+    c: Annotated[StridedAddress, "the result"]
+
+
+class SumColumnsOfValue(NamedTuple):
+    """Sum the columns of a matrix that is computed of parameters."""
+
+    kernel: Annotated[int, "`column_sums`"]
+    rows: Annotated[int, "rows of the matrix"]
+    columns: Annotated[int, "columns of it"]
+    source: Annotated[StridedAddress, "the matrix"]
+    to: Annotated[StridedAddress, "the sums"]

@@ -23,11 +23,14 @@ from gdkernels_numba.vm.instructions import (
     LOAD_PARAMETER,
     LOOP_OVER_BLOCK,
     LOOP_OVER_NUMBERS,
+    LOOP_OVER_VALUE,
     MULTIPLY_BACK,
+    MULTIPLY_VALUES,
     PACK_BLOCK,
     STORE_PARAMETER,
     STRIP,
     SUM_COLUMNS,
+    SUM_COLUMNS_OF_VALUE,
     SUM_GRADIENT,
     SUM_OVER_PIECES,
     TAKE_BLOCK,
@@ -36,6 +39,7 @@ from gdkernels_numba.vm.instructions import (
 from gdkernels_numba.vm.intrinsics import call, number, set_number, set_word, word
 from gdkernels_numba.vm.progress import begin_change, end_change, is_held
 from gdkernels_numba.vm.thread_context import CONTEXT
+from gdkernels_numba.vm.values import run_on_value
 
 __all__ = ["run_blocks", "run_on_blocks"]
 
@@ -212,6 +216,8 @@ def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
             loop = LOOP_OVER_NUMBERS.at
             operands = set_operands(context, i + WORD * LOOP_OVER_NUMBERS.size, word(i, loop.operands), 0, 0)
             call(word(i, loop.kernel), (0, 0, 0, operands, 1))
+        elif opcode in (LOOP_OVER_VALUE.opcode, MULTIPLY_VALUES.opcode, SUM_COLUMNS_OF_VALUE.opcode):
+            run_on_value(context, i)
         elif opcode == SUM_OVER_PIECES.opcode:
             run_sum(i, word(context, CONTEXT.partial_bytes))
         elif opcode == ADD_TO_RESULT.opcode:

@@ -23,10 +23,13 @@ from gdkernels_numba.vm.block_instructions import (
     LoadParameter,
     LoopOverBlock,
     LoopOverNumbers,
+    LoopOverValue,
     MultiplyBack,
+    MultiplyValues,
     PackBlock,
     StoreParameter,
     SumColumns,
+    SumColumnsOfValue,
     SumGradient,
     SumOverPieces,
     TakeBlock,
@@ -150,6 +153,9 @@ SUM_OVER_PIECES = _instruction(SumOverPieces)
 ADD_TO_RESULT = _instruction(AddToResult)
 LOAD_PARAMETER = _instruction(LoadParameter)
 STORE_PARAMETER = _instruction(StoreParameter)
+LOOP_OVER_VALUE = _instruction(LoopOverValue)
+MULTIPLY_VALUES = _instruction(MultiplyValues)
+SUM_COLUMNS_OF_VALUE = _instruction(SumColumnsOfValue)
 
 HEADER = offsets_of(Header)
 

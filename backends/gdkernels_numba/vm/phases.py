@@ -126,7 +126,7 @@ def run_update(context: int, piece: int, which: int, step: int, start: int, batc
         clear_parts(context)
     share = rows_of_piece(context, batch)
     busy = 1 if share == batch else (batch + share - 1) // share
-    stream = word(context, CONTEXT.second_update if which else CONTEXT.update)
+    stream = word(context, CONTEXT.update + which)
     run_on_blocks(context, stream, batch, busy)
     if piece == 0 and which == word(context, CONTEXT.updates) - 1:
         if word(context, CONTEXT.updates_by_thread) == 0:

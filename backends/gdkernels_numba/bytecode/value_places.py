@@ -1,0 +1,50 @@
+"""The memory of what is computed of parameters alone."""
+
+from collections.abc import Mapping
+
+from gdkernels.graph.nodes import Node
+from gdkernels.lowering.values import Pass, ValueSteps, is_matrix, is_number, vector_of
+from gdkernels_numba.bytecode.arena import Arena, Matrix
+from gdkernels_numba.ir.vector import padded
+
+__all__ = ["ValuePlaces", "extents"]
+
+_NUMBER = 8
+
+
+class ValuePlaces:
+    """A place for each value that a step writes: a matrix, or the address of a number.
+
+    Parameters
+    ----------
+    outputs
+        The matrices of the inputs that stand for values, by name: some values have their places.
+    """
+
+    def __init__(self, steps: ValueSteps, arena: Arena, outputs: Mapping[str, Matrix]) -> None:
+        self._places: dict[int, Matrix | int] = {}
+        for step in (*steps.before, *steps.after):
+            written = step.writes if isinstance(step, Pass) else (step.node,)
+            for value in written:
+                if isinstance(value, Node) and value.id not in self._places:
+                    self._places[value.id] = self._place(value, steps, arena, outputs)
+
+    def _place(self, value: Node, steps: ValueSteps, arena: Arena, outputs: Mapping[str, Matrix]) -> Matrix | int:
+        if value.id in steps.placed:
+            return outputs[steps.placed[value.id]]
+        if is_number(value) and value.op != "cell":
+            return arena.take(_NUMBER)
+        rows, columns = extents(value)
+        if is_matrix(value):
+            return arena.matrix(padded(rows, arena.format.padding), columns)  # transposes move whole squares
+        return arena.matrix(1, max(rows, columns))
+
+    def of(self, value: Node) -> Matrix | int | None:
+        """Return where a value is, or None for an input."""
+        return self._places.get(vector_of(value).id)
+
+
+def extents(value: Node) -> tuple[int, int]:
+    """Return the rows and the columns that a loop over a value has: a vector is one row."""
+    rows, columns = (size if isinstance(size, int) else size.size or 0 for size in value.shape)
+    return (rows, columns) if rows > 1 and columns > 1 else (1, max(rows, columns))
