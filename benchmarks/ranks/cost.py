@@ -79,8 +79,8 @@ def cpu_of_a_rank(sizes: Sequence[int], batch: int, loss: str, repeats: int) -> 
 
 
 def steps_of(sizes: Sequence[int], batch: int) -> int:
-    """Return how many steps are timed at a time."""
-    return max(4, 2_000_000_000 // (batch * 6 * sum(m * n for m, n in pairwise(sizes))))
+    """Return how many steps are timed at a time: as in an epoch, several times more than what begins and ends a run."""
+    return max(16, 2_000_000_000 // (batch * 6 * sum(m * n for m, n in pairwise(sizes))))
 
 
 def data_of(sizes: Sequence[int], records: int) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from gdkernels.errors import InputError, keyword
@@ -184,6 +184,11 @@ class Doubt:
     formats: tuple[str, ...] = ()
     numeric: bool = True
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Doubt:
+        """Return what `dataclasses.asdict` told of a doubt."""
+        return cls(**{**value, "formats": tuple(value["formats"])})
+
     def message(self, name: str, otherwise: str | None = None) -> str:
         """Return the problem and the advice: to take the column as text or leave it out, or `otherwise`."""
         shown = repr(self.cell if len(self.cell) <= 40 else self.cell[:40] + "…")
@@ -219,6 +224,18 @@ class Finding:
     note: str = ""
     number: Reading | None = field(default=None, repr=False)
     beside_commas: Doubt | None = field(default=None, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        doubts = [None if doubt is None else asdict(doubt) for doubt in (self.doubt, self.beside_commas)]
+        number = None if self.number is None else self.number.to_json()
+        return {"reading": self.reading.to_json(), "note": self.note, "number": number, "doubts": doubts}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Finding:
+        """Return what `to_json` described."""
+        doubt, beside_commas = (None if told is None else Doubt.from_json(told) for told in value["doubts"])
+        number = None if value["number"] is None else Reading.from_json(value["number"])
+        return cls(Reading.from_json(value["reading"]), doubt, value["note"], number, beside_commas)
 
 
 def compared(findings: Mapping[str, Finding]) -> Mapping[str, Finding]:

@@ -20,9 +20,9 @@ from gdkernels.tables.read import Data, source_of
 from gdkernels.tables.report import column_reports, columns_line, describe_target, example
 from gdkernels.tables.sample import Sample
 from gdkernels.tables.target_columns import gaps_of, with_targets
-from gdkernels.tabular.out_of_core import checked_findings, records_at_once, sample_size, width_of
 from gdkernels.tabular.remarks import remarks_on
 from gdkernels.tabular.settings import TabularSettings
+from gdkernels.tabular.surveying import checked_findings, records_at_once, sample_size, width_of
 from gdkernels.tabular.time_order import ordering_column
 
 __all__ = ["TableDescription", "described", "described_in_parts"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from gdkernels.groups import joined
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Table, read
 from gdkernels.tables.located import check_separate
@@ -15,6 +16,7 @@ from gdkernels.tabular.in_memory import fit_in_memory
 from gdkernels.tabular.out_of_core import fit_out_of_core, memory_for
 from gdkernels.tabular.passed_labels import PassedLabels
 from gdkernels.tabular.prediction import PreparedNetwork
+from gdkernels.tabular.ranks import least_of_ranks
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.settings import TabularSettings
 
@@ -48,7 +50,7 @@ def trained_on(settings: TabularSettings, X: Data, y: Any) -> Trained:
         data = with_target(_read(X, settings), y, settings.target)
         settings = settings.without_target()
     labels = None
-    if (allowed := memory_for(settings, data)) is not None:
+    if (allowed := least_of_ranks(joined(settings.group), memory_for(settings, data))) is not None:
         result = fit_out_of_core(settings, data, allowed)
     else:
         with phase("reading"):

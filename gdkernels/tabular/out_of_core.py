@@ -22,13 +22,11 @@ from gdkernels.groups import joined
 from gdkernels.system import memory
 from gdkernels.system.memory import gigabytes
 from gdkernels.system.profiling import phase
-from gdkernels.tables import Preparation, Table, parts
+from gdkernels.tables import Preparation, Table
 from gdkernels.tables.cross_fit import CrossFit
-from gdkernels.tables.kinds import refuse_doubts, reread
+from gdkernels.tables.kinds import reread
 from gdkernels.tables.objects import paths_of
-from gdkernels.tables.read import Data, findings_in, source_of
-from gdkernels.tables.reading import NUMBER, Finding
-from gdkernels.tables.table import no_column
+from gdkernels.tables.read import Data
 from gdkernels.tables.target_columns import checked_targets
 from gdkernels.tabular.conversion import PreparedFiles, converted
 from gdkernels.tabular.decisions import Decisions, decided
@@ -43,24 +41,22 @@ from gdkernels.tabular.hyperparameters import (
     settings_as_told,
     trainer_arguments,
 )
-from gdkernels.tabular.part_rules import PARTS, TEST, part_rule
+from gdkernels.tabular.part_rules import PARTS, TEST
 from gdkernels.tabular.prediction import PreparedNetwork
 from gdkernels.tabular.ranks import shared_on_a_machine
 from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.survey import TableSurvey, survey
-from gdkernels.tabular.table_parts import TableParts
+from gdkernels.tabular.survey import TableSurvey
+from gdkernels.tabular.surveying import CELL, records_at_once, shared_survey, table_parts
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
 from gdkernels.tabular.time_order import in_time_order
 
-__all__ = ["checked_findings", "fit_out_of_core", "memory_for", "records_at_once", "sample_size", "width_of"]
+__all__ = ["fit_out_of_core", "memory_for"]
 
 _log = logging.getLogger("gdkernels")
 
-_SAMPLE = 200_000  # records: the median of so many is within 0.3 % of the ranks of all, 99 times of 100
-# Bytes of memory: of a table for each cell while it is prepared, and for each byte of a text file.
-_CELL, _TEXT = 64, 12
+_TEXT = 12  # bytes of memory for each byte of a text file
 _COMPRESSED = 5  # how much smaller a compressed file is, about
 
 
@@ -91,52 +87,6 @@ def memory_for(settings: TabularSettings, data: Data) -> int | None:
     return default_memory()
 
 
-def width_of(settings: TabularSettings, data: Data) -> int:
-    """Return how many columns the table has.
-
-    Raises
-    ------
-    InputError
-        For a column that was named and is not there: before all of the table is read.
-    """
-    names = next(parts(data, 1, findings={}, options=settings.options)).names
-    for name in sorted(settings.choices.named):
-        if name not in names:
-            raise no_column(name, names, source_of(data))
-    return len(names)
-
-
-def checked_findings(settings: TabularSettings, data: Data, records: int) -> dict[str, Finding]:
-    """Go through the table once, so many records at a time, and return what the cells of each column mean.
-
-    Raises
-    ------
-    InputError
-        If that cannot be told, nor was said.
-    """
-    choices = settings.choices
-    findings = findings_in(
-        data, missing=choices.missing, records=records, options=settings.options, progress=settings.progress
-    )
-    for name in choices.read:
-        if name not in findings:
-            findings[name] = Finding(NUMBER, number=NUMBER)
-    findings = {name: choices.refined(name, found) for name, found in findings.items()}
-    told = {*choices.ignore, *choices.categorical}
-    refuse_doubts({name: found for name, found in findings.items() if name not in told}, source_of(data))
-    return findings
-
-
-def records_at_once(columns: int, allowed: int) -> int:
-    """Return how many records to read at a time."""
-    return max(256, min(65_536, allowed // (_CELL * _TEXT * columns)))
-
-
-def sample_size(columns: int, allowed: int) -> int:
-    """Return how many records stand for all."""
-    return max(1000, min(_SAMPLE, allowed // (2 * _CELL * columns)))
-
-
 def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> TabularResult:
     """Go through the table in parts, and train in windows of records that take the memory `allowed`.
 
@@ -148,17 +98,9 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         If training diverges.
     """
     _check_single(settings)
-    columns = width_of(settings, data)
-    records = records_at_once(columns, allowed)
-    with phase("reading"):
-        findings = checked_findings(settings, data, records)
-    most = sample_size(columns, allowed)
-    whole = TableParts(
-        data, settings.target, records, settings.drop_missing, findings, settings.options, settings.progress
-    )
-    with phase("surveying"):
-        rule = part_rule(settings, whole, most=most)
-        found = survey(whole, settings.task_said, rule, seed=settings.seed, most=most)
+    group = joined(settings.group)
+    surveyed = shared_survey(group, settings, data, allowed)
+    found, rule = surveyed.found, surveyed.rule
     counts = dict(zip(PARTS, found.counts.tolist(), strict=True))
     targets = checked_targets(found.sample, settings.target, settings.task_said)
     settings.choices.check_targets(targets)
@@ -190,8 +132,10 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         return kept | {"truth": truth_of(preparation, part, y)}
 
     record_bytes = dtype.itemsize * (len(preparation.features) + outputs) + 8 * len(targets)
+    records = records_at_once(surveyed.columns, allowed)
+    whole = table_parts(settings, data, records, surveyed.findings)
     made = converted(whole, found, rule, prepare, record_bytes)
-    with shared_on_a_machine(joined(settings.group), made) as files:
+    with shared_on_a_machine(group, made) as files:
         network = network_arguments(settings, task, loss, counts["train"], outputs, sample, preparation.day_numbers)
         trainer = trainer_arguments(settings, loss, counts["train"], encoded=network["encoding"] is not None)
         run = run_arguments(settings, counts["train"], counts["validation"])
@@ -325,6 +269,6 @@ def _needed_by(file: Path) -> int:
     with file.open("rb") as opened:
         start = opened.read(6)
     if start == b"\x93NUMPY":
-        return size * _CELL // 4
+        return size * CELL // 4
     compressed = bool({".gz", ".zst", ".parquet", ".npz"} & set(endings))
     return size * _TEXT * (_COMPRESSED if compressed else 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,18 @@ from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.split_rules import SplitRule, latest_from, moment_text
 from gdkernels.tabular.table_parts import TableParts
 
-__all__ = ["PARTS", "TEST", "TRAIN", "VALIDATION", "GroupParts", "PartRule", "RandomParts", "TimeParts", "part_rule"]
+__all__ = [
+    "PARTS",
+    "TEST",
+    "TRAIN",
+    "VALIDATION",
+    "GroupParts",
+    "PartRule",
+    "RandomParts",
+    "TimeParts",
+    "part_rule",
+    "rule_of_json",
+]
 
 PARTS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(len(PARTS))
@@ -45,6 +56,10 @@ class PartRule(Protocol):
         """Return for each record of a part of the table its place in `PARTS`; `numbers` are theirs in the whole."""
         ...
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what `rule_of_json` makes the same rule of."""
+        ...
+
 
 @dataclass(frozen=True)
 class RandomParts:
@@ -67,6 +82,9 @@ class RandomParts:
         drawn: Places = self.of(int(numbers[0]), int(numbers[-1] - numbers[0]) + 1)[numbers - numbers[0]]
         return drawn
 
+    def to_json(self) -> dict[str, Any]:
+        return {"seed": self.seed, "test": self.test, "validation": self.validation}
+
 
 @dataclass(frozen=True)
 class TimeParts:
@@ -88,6 +106,9 @@ class TimeParts:
         places: Places = np.searchsorted(np.array(self.edges), self.rule.moments(table), side="right")
         return places
 
+    def to_json(self) -> dict[str, Any]:
+        return {"rule": str(self.rule), "edges": [edge.hex() for edge in self.edges], "said": self.said}
+
 
 @dataclass(frozen=True)
 class GroupParts:
@@ -107,6 +128,20 @@ class GroupParts:
         """Return for each record its place in `PARTS`."""
         codes, labels = self.rule.groups(table)
         return _places(np.array([_drawn(self.seed, label) for label in labels])[codes], self.test, self.validation)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rule": str(self.rule), "seed": self.seed, "test": self.test, "validation": self.validation}
+
+
+def rule_of_json(told: dict[str, Any]) -> PartRule:
+    """Return the rule that has told of itself."""
+    if "rule" not in told:
+        return RandomParts(**told)
+    rule = SplitRule.of(told["rule"])
+    if rule.kind == "group":
+        return GroupParts(**{**told, "rule": rule})
+    validation, test = map(float.fromhex, told["edges"])
+    return TimeParts(rule, (validation, test), told["said"])
 
 
 def part_rule(settings: TabularSettings, parts: TableParts, *, most: int) -> PartRule:

@@ -17,7 +17,7 @@ from gdkernels.groups.agreement import agree
 from gdkernels.system.hashing import sha256
 from gdkernels.tabular.conversion import PreparedFiles
 
-__all__ = ["agree_on_data", "agree_on_keywords", "shared_on_a_machine"]
+__all__ = ["agree_on_data", "agree_on_keywords", "least_of_ranks", "shared_on_a_machine"]
 
 # What may differ from rank to rank: where things are, and who says what.
 _OWN = {"group", "device", "threads", "checkpoint", "every", "keep", "resume", "progress", "memory", "test_file"}
@@ -43,6 +43,14 @@ def agree_on_data(group: Group, x: Any, y: Any) -> None:
         for array in (x, y):
             digest.update(np.ascontiguousarray(array).tobytes())
         agree(group, {"records": len(x), "columns": x.shape[1], "data": digest.hexdigest()})
+
+
+def least_of_ranks(group: Group, memory: int | None) -> int | None:
+    """Return the least memory in which a rank has to train, as all then do; None if each has enough for all records."""
+    if group.size == 1:
+        return memory
+    told = group.gather_numbers([-1 if memory is None else memory], np.int64).ravel().tolist()
+    return min((one for one in told if one >= 0), default=None)
 
 
 @contextmanager

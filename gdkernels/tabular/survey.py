@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from gdkernels.tables.joining import joined
 from gdkernels.tables.outcomes import labels
 from gdkernels.tables.sample import Sample
 from gdkernels.tables.table import Table
+from gdkernels.tables.table_json import table_from_json, table_to_json
 from gdkernels.tables.target_columns import checked_targets
 from gdkernels.tabular.part_rules import PARTS, TEST, TRAIN, VALIDATION, PartRule
 from gdkernels.tabular.table_parts import TableParts
@@ -58,6 +60,22 @@ class TableSurvey:
     labels: dict[str, npt.NDArray[np.int64]] | None
     firsts: frozenset[int]
     identifiers: tuple[str, ...]
+
+    def to_json(self) -> tuple[dict[str, Any], list[Array]]:
+        """Return what JSON can hold of it, and the arrays that `from_json` takes with it."""
+        head, arrays = table_to_json(self.sample)
+        labels = None if self.labels is None else list(self.labels)
+        counts = [] if self.labels is None else [*self.labels.values()]
+        told = {"sample": head, "labels": labels, "firsts": sorted(self.firsts), "identifiers": list(self.identifiers)}
+        return told, [self.numbers, self.learn, self.validation, self.counts, np.array(counts, np.int64), *arrays]
+
+    @classmethod
+    def from_json(cls, told: dict[str, Any], arrays: Sequence[Array]) -> TableSurvey:
+        """Return what `to_json` told of."""
+        numbers, learn, validation, counts, each, *columns = arrays
+        labels = None if told["labels"] is None else dict(zip(told["labels"], each, strict=True))
+        sample, firsts = table_from_json(told["sample"], columns), frozenset(told["firsts"])
+        return cls(sample, numbers, learn, validation, counts, labels, firsts, tuple(told["identifiers"]))
 
 
 def survey(parts: TableParts, task: str, rule: PartRule, *, seed: int, most: int) -> TableSurvey:

@@ -13,7 +13,7 @@ from gdkernels.cli import main
 from gdkernels.system import memory
 from gdkernels.system.memory import Room
 from gdkernels.system.scratch import scratch_folder
-from gdkernels.tabular import conversion, out_of_core
+from gdkernels.tabular import conversion, out_of_core, surveying
 from gdkernels.tabular.part_rules import RandomParts
 from gdkernels.tabular.survey import survey
 from gdkernels.tabular.table_parts import TableParts
@@ -89,7 +89,7 @@ def test_arrays(files, capsys, name):
 def test_the_same_again_whatever_the_parts(files, capsys, monkeypatch):
     arguments = [files / "t.csv", "--target", "y", "--ignore", "kind"]
     first = train(capsys, *arguments)
-    monkeypatch.setattr(out_of_core, "survey", lambda parts, *a, **k: survey(replace(parts, records=777), *a, **k))
+    monkeypatch.setattr(surveying, "survey", lambda parts, *a, **k: survey(replace(parts, records=777), *a, **k))
     second = train(capsys, *arguments)
     assert first["rows"] == second["rows"]
     assert train(capsys, *arguments, "--seed", "1")["rows"] != first["rows"]

@@ -9,7 +9,7 @@ from thread_group import on_ranks
 
 import gdkernels as gd
 from gdkernels.errors import FileError, InputError
-from gdkernels.tabular import conversion
+from gdkernels.tabular import conversion, surveying
 
 STREAM = np.random.default_rng(0)
 X = STREAM.standard_normal((203, 6)).astype(np.float32)  # the last batch is smaller, and some of its shards are
@@ -293,21 +293,36 @@ def test_estimators_share_sparse_rows(backend):
             fitted("serial", **more)
 
 
-def test_one_rank_of_a_machine_prepares_a_table_in_files_for_all(monkeypatch, tmp_path):
-    folders = []
-    write = conversion._write
+def test_one_rank_surveys_a_table_in_files_for_all_and_one_of_a_machine_prepares_it(monkeypatch, tmp_path):
+    folders, surveys = [], []
+    write, findings = conversion._write, surveying.findings_in
     monkeypatch.setenv("GDKERNELS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(conversion, "_write", lambda files, *rest: (folders.append(files.folder), write(files, *rest)))
-    lines = [",".join(map(str, row)) for row in np.column_stack([X[:, :4], Y[:, 1]]).tolist()]
-    (tmp_path / "t.csv").write_text("a,b,c,d,y\n" + "\n".join(lines))
+    monkeypatch.setattr(surveying, "findings_in", lambda *a, **more: (surveys.append(1), findings(*a, **more))[1])
+    names = ("red", "blue", "", "Ü;x")
+    lines = [
+        f"{a},{b if k % 7 else ''},{names[k % 4]},2024-{1 + k // 28:02}-{1 + k % 28:02},g{k % 40},{2**55 + k},{y:.3f}"
+        for k, ((a, b), y) in enumerate(zip(X[:, :2].tolist(), Y[:, 1].tolist(), strict=True))
+    ]
+    (tmp_path / "t.csv").write_text("a,b,name,day,of,whole,y\n" + "\n".join(lines))
 
-    def fitted(group):
-        settings = {"epochs": 2, "batch_size": 40, "hidden": 4, "backend": "numpy", "memory": "1MB", "progress": False}
-        found = gd.TabularPredictor("y", group=group, shards=2, seed=0, **settings).fit(str(tmp_path / "t.csv"))
-        return digest(found.network), found.metrics_
+    def fitted(group, target="y", **more):
+        settings = {"epochs": 2, "batch_size": 40, "hidden": 4, "backend": "numpy", "progress": False}
+        memory = "1MB" if group is None or group.rank else "2MB"  # the least of all ranks
+        predictor = gd.TabularPredictor(target, group=group, shards=2, seed=0, memory=memory, **settings, **more)
+        found = predictor.fit(str(tmp_path / "t.csv"))
+        return digest(found.network), found.metrics_, found.result_.remarks
 
-    assert on_ranks(2, fitted) == [fitted(None)] * 2
-    assert len(folders) == 2, "one for both ranks, and one for the process alone"
+    settings = (
+        {"split": "time:day", "ignore": ["of"]},
+        {"split": "group:of"},
+        {"target": "name", "drop_missing": True},
+    )
+    for more in settings:
+        assert on_ranks(2, lambda group, more=more: fitted(group, **more)) == [fitted(None, **more)] * 2
+    assert (len(surveys), len(folders)) == (6, 6), "one for both ranks, and one for the process alone"
+    with pytest.raises(InputError, match="no column 'z'"):
+        on_ranks(2, lambda group: fitted(group, "z"))
     assert not any(folder.exists() for folder in folders)
 
 
