@@ -147,9 +147,10 @@ def schedule_sums(program: Program, functions: Set[str]) -> ScheduledTask:
         As for `schedule_training`.
     """
     traced = traced_sums(program)
-    result = schedule(traced.graph, traced.batch, traced.results)
-    recipes = _recipes(result, traced.batch, functions)
-    return ScheduledTask(result, traced.batch, traced.sizes, program.inputs, recipes, _parameters(traced.graph))
+    parts = cut(traced.graph, traced.batch, traced.results)
+    result, values = schedule(traced.graph, traced.batch, parts.outputs), _values(parts, functions)
+    recipes, inputs = _recipes(result, traced.batch, functions, values), _parameters(traced.graph)
+    return ScheduledTask(result, traced.batch, traced.sizes, program.inputs, recipes, inputs, values=values)
 
 
 def _parameters(graph: Graph) -> dict[str, Node]:
