@@ -77,6 +77,17 @@ def test_a_linear_model_with_a_penalty_and_weights_is_that_of_linear_algebra(in_
     np.testing.assert_allclose([*W[:, 0], *b], expected[:, 0], rtol=1e-7)
 
 
+def test_weights_of_another_unit_change_no_bit():
+    """Nothing is compared with a number that has a unit, but for the tolerances that a user gives."""
+    ends = []
+    for unit in (1.0, 4.0**-20, 4.0**10):
+        model = network((1, 6, 1), backend="numpy")
+        weights = unit * np.linspace(0.5, 1.0, len(LINE))
+        history = fit(model, epochs=8, sample_weight=weights, l2=0.01)
+        ends.append((history.loss, model.parameters[0].W.tobytes()))
+    assert ends[1] == ends[2] == ends[0]
+
+
 def test_training_ends_by_gradient_step_error_and_callback():
     assert (
         "gradient is larger than 0.01" in fit(network(), solver=gd.LevenbergMarquardt(gradient_tolerance=1e-2)).stopped
