@@ -13,7 +13,7 @@ from gdkernels.graph.source import user_line
 if TYPE_CHECKING:
     from gdkernels.graph.namespace import Graph
 
-__all__ = ["column", "columns", "concat", "row_outer", "take", "units"]
+__all__ = ["column", "columns", "concat", "row_outer", "stack", "take", "units"]
 
 
 def units(a: Node) -> int:
@@ -111,6 +111,14 @@ def concat(graph: Graph, arrays: Sequence[Node], axis: int | None) -> Node:
     width = graph.width(sum(map(units, parts)))
     placed = (_placed(graph, part) for part in parts)
     return graph.node("concat", tuple(placed), None, (arrays[0].shape[0], width), REAL)
+
+
+def stack(graph: Graph, parts: Sequence[Node], axis: int) -> Node:
+    """Return numbers [records] side by side, as columns."""
+    if axis not in (1, -1) or any(a.ndim != 1 for a in parts):
+        shown = ", ".join(str(list(a.shape)) for a in parts)
+        raise TraceError(f"stack takes numbers [records], along axis 1; got {shown}{user_line()}")
+    return concat(graph, [graph.expand_dims(a, axis=1) for a in parts], 1)
 
 
 def take(graph: Graph, a: Node, indices: Node, axis: int | None) -> Node:
