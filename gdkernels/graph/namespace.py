@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gdkernels.errors import TraceError
-from gdkernels.graph import moves
+from gdkernels.graph import indexing, moves
 from gdkernels.graph.nodes import (
     Dim,
     Node,
@@ -250,11 +250,22 @@ class Graph:
 
     def matmul(self, a: Node, b: Node) -> Node:
         a, b = self.lift(a), self.lift(b)
-        if a.ndim != 2 or b.ndim != 2 or not same_size(a.shape[1], b.shape[0]):
+        ranks = a.ndim, b.ndim
+        if not all(1 <= rank <= 2 for rank in ranks) or not _as_long(a.shape[-1], b.shape[0]):
             raise TraceError(f"matmul: shapes {list(a.shape)} and {list(b.shape)} do not fit{user_line()}")
+        if a.ndim == 1:
+            return self.squeeze(self.matmul(self.expand_dims(a, axis=0), b), 0)
+        if b.ndim == 1:
+            return self.squeeze(self.matmul(a, self.expand_dims(b, axis=1)), 1)
+        if not same_size(a.shape[1], b.shape[0]):  # 1 and a symbol for it
+            a = self.broadcast_to(a, (a.shape[0], b.shape[0])) if is_one(a.shape[1]) else a
+            b = self.broadcast_to(b, (a.shape[1], b.shape[1]))
         if a.dtype != REAL or b.dtype != REAL:
             raise TraceError(f"matmul takes numbers{user_line()}: use xp.astype to make numbers of {a.dtype} arrays")
         return self.node("matmul", (a, b), None, (a.shape[0], b.shape[1]), REAL)
+
+    def vecdot(self, a: Any, b: Any, *, axis: int = -1) -> Node:
+        return self.sum(self.apply("multiply", a, b), axis=axis)
 
     def matrix_transpose(self, a: Node) -> Node:
         if a.ndim != 2:
@@ -271,6 +282,7 @@ class Graph:
 
     def broadcast_to(self, a: Any, shape: Shape) -> Node:
         node = self.lift(a)
+        shape = tuple(self.width(int(n)) if isinstance(n, numbers.Integral) and n != 1 else n for n in shape)
         if same_shape(node.shape, tuple(shape)):
             return node
         if not same_shape(broadcast_shapes("broadcast_to", [node.shape, tuple(shape)]), tuple(shape)):
@@ -354,6 +366,10 @@ class Graph:
 
     # ---- columns, and rows by their numbers
 
+    def indexed(self, a: Node, key: Any) -> Node:
+        """Record ``a[key]``."""
+        return indexing.indexed(a, key)
+
     def column(self, a: Node, k: int) -> Node:
         """Record column `k` of a [records, units], as numbers [records]."""
         return moves.column(self, a, k)
@@ -366,11 +382,11 @@ class Graph:
         return moves.concat(self, [self.lift(a) for a in arrays], axis)
 
     def stack(self, arrays: Sequence[Any], *, axis: int = 0) -> Node:
-        columns = [self.lift(a) for a in arrays]
-        if axis not in (1, -1) or any(a.ndim != 1 for a in columns):
-            shown = ", ".join(str(list(a.shape)) for a in columns)
-            raise TraceError(f"stack takes numbers [records], along axis 1; got {shown}{user_line()}")
-        return self.concat([self.expand_dims(a, axis=1) for a in columns], axis=1)
+        vectors = [self.lift(a) for a in arrays]
+        if axis not in (0, 1, -1) or any(a.ndim != 1 for a in vectors):
+            shown = ", ".join(str(list(a.shape)) for a in vectors)
+            raise TraceError(f"stack takes vectors, along axis 0 or 1; got {shown} along {axis}{user_line()}")
+        return self.concat([self.expand_dims(a, axis=1 if axis else 0) for a in vectors], axis=1 if axis else 0)
 
     def take(self, a: Node, indices: Node, *, axis: int | None = None) -> Node:
         return moves.take(self, self.lift(a), self.lift(indices), axis)
@@ -392,8 +408,8 @@ class Graph:
 
 
 _NOT_FUNCTIONS = {
-    "add_rows", "apart", "apply", "column", "columns", "detach", "dim", "e", "has", "inf", "input", "int32", "lift",
-    "nan", "node", "pi", "row_outer", "width",
+    "add_rows", "apart", "apply", "column", "columns", "detach", "dim", "e", "has", "indexed", "inf", "input",
+    "int32", "lift", "nan", "node", "pi", "row_outer", "width",
 }  # fmt: skip
 _COMPOSED = frozenset(name for name in vars(Graph) if not name.startswith("_")) - _NOT_FUNCTIONS
 
@@ -422,8 +438,16 @@ def _number_within(a: Node) -> Node | None:
 
 
 def _is_repeated(a: Node) -> bool:
-    """Return whether `a` repeats another array: not if it is a number in the shape of a parameter of one number."""
-    return a.op == "broadcast_to" and not (a.shape and all(map(_is_single, a.shape)))
+    """Return whether `a` repeats another array: not if that has the shape of a parameter of one number, or one row."""
+    if a.op != "broadcast_to" or not a.shape or not _is_single(a.shape[0]):
+        return a.op == "broadcast_to"
+    source = a.args[0].shape
+    return not (all(map(_is_single, a.shape)) or same_shape(source[-1:], a.shape[1:]))
+
+
+def _as_long(a: Dim | int, b: Dim | int) -> bool:
+    """Return whether two sizes are equal, or both 1, which of a sum that keeps its axis is no symbol."""
+    return same_size(a, b) or all(is_one(size) or _is_single(size) for size in (a, b))
 
 
 def _is_single(size: Dim | int) -> bool:
