@@ -19,6 +19,7 @@ from gdkernels.tables.reading import NUMBER, Finding, Reading, date_reading, rea
 from gdkernels.tables.scaling import count_distinct
 from gdkernels.tables.sentinels import sentinels_of
 from gdkernels.tables.table import Table, no_column
+from gdkernels.tables.unread import refuse_unread
 
 __all__ = ["Choices", "are_bare_dates", "are_whole", "choose", "is_code", "refuse_doubts", "reread"]
 
@@ -101,6 +102,10 @@ class Choices:
     def named(self) -> set[str]:
         return {*self.ignore, *self.keep, *self.categorical, *self.numeric, *self.read}
 
+    def is_no_input(self, name: str) -> bool:
+        """Return whether a column is left out, or serves another purpose alone, whatever it holds."""
+        return name in self.ignore or (name in self.aside and name not in self.named)
+
     def refined(self, name: str, finding: Finding) -> Finding:
         """Return the finding about a column, unless the user said something else of it."""
         if name in self.read:
@@ -132,6 +137,8 @@ def reread(table: Table, choices: Choices) -> Table:
 
 
 def _reread(name: str, column: Column, choices: Choices) -> Column:
+    if finding_of(column).unread:
+        return column
     column = with_missing(column, (*choices.missing, *choices.gaps.get(name, ())))
     found = finding_of(column)
     refined = choices.refined(name, found)
@@ -160,6 +167,7 @@ def choose(
     for name in sorted(choices.named):
         if name not in table.columns:
             raise no_column(name, table.names, table.source)
+    refuse_unread(table, [name for name in names if not choices.is_no_input(name)])
     told = {*choices.ignore, *choices.categorical}
     refuse_doubts({name: finding_of(table.columns[name]) for name in names if name not in told}, table.source)
     return [_choose(table, name, rows, choices, targets) for name in names]
@@ -192,13 +200,13 @@ def refuse_doubts(findings: Mapping[str, Finding], source: str, otherwise: str |
 
 def _choose(table: Table, name: str, rows: Rows, choices: Choices, targets: Floats | None) -> Kind:
     column = table.columns[name]
+    found = finding_of(column)
     if name in choices.ignore:
-        return Dropped(name, "ignored, as asked for")
+        return Dropped(name, "ignored, as asked for" + (f": it {found.unread}" if found.unread else ""))
     if name in choices.identifiers:
         return Dropped(name, NUMBERING)
-    if name in choices.aside and name not in choices.named:
+    if choices.is_no_input(name):
         return Dropped(name, choices.aside[name])
-    found = finding_of(column)
     if name in choices.numeric:
         values = numbers_of(table, name)
         return Number.fit(name, values[rows], _number_reading(found), _said(column, values, rows, found))
