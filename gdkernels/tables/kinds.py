@@ -16,7 +16,7 @@ from gdkernels.tables.columns import Category, Date, Dropped, Kind, Number
 from gdkernels.tables.dates import BARE, moment_of
 from gdkernels.tables.meaning import read_as, settled_together, with_missing
 from gdkernels.tables.reading import NUMBER, Finding, Reading, date_reading, reading_of, with_gaps
-from gdkernels.tables.scaling import count_distinct
+from gdkernels.tables.scaling import count_distinct, refuse_extremes
 from gdkernels.tables.sentinels import sentinels_of
 from gdkernels.tables.table import Table, no_column
 from gdkernels.tables.unread import refuse_unread
@@ -208,14 +208,14 @@ def _choose(table: Table, name: str, rows: Rows, choices: Choices, targets: Floa
     if choices.is_no_input(name):
         return Dropped(name, choices.aside[name])
     if name in choices.numeric:
-        values = numbers_of(table, name)
+        values = _numbers(table, name)
         return Number.fit(name, values[rows], _number_reading(found), _said(column, values, rows, found))
     if name in choices.categorical:
         return Category.fit(name, taken(as_labels(column), rows), targets=targets)
     kept = name in choices.keep
     if isinstance(column, Text):
         return _text(name, column, rows, found, kept, targets, later=choices.later)
-    values = numbers_of(table, name)
+    values = _numbers(table, name)
     if are_bare_dates(values):
         reading = date_reading(BARE)
         dates = read_as(column, reading)
@@ -225,6 +225,13 @@ def _choose(table: Table, name: str, rows: Rows, choices: Choices, targets: Floa
     return (
         Dropped(name, why) if why else Number.fit(name, values[rows], found.reading, _said(column, values, rows, found))
     )
+
+
+def _numbers(table: Table, name: str) -> Floats:
+    """Return an input's numbers; those of rows kept from training can be as wrong as others."""
+    values = numbers_of(table, name)
+    refuse_extremes(name, values)
+    return values
 
 
 def _number_reading(found: Finding) -> Reading:

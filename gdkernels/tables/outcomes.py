@@ -16,7 +16,7 @@ from gdkernels.tables.column_data import Column, Floats, Rows, finding_of, numbe
 from gdkernels.tables.columns import FIRST_NUMBERS
 from gdkernels.tables.meaning import labels_of, read_as
 from gdkernels.tables.reading import NUMBER, TEXT, Reading
-from gdkernels.tables.scaling import Scaling, median, skewness
+from gdkernels.tables.scaling import Scaling, median, refuse_extremes, skewness
 from gdkernels.tables.table import Table
 
 __all__ = ["Bounds", "Classes", "Numbers", "bounds_text", "labels", "offset_of"]
@@ -171,6 +171,8 @@ class Numbers:
         """
         readings = tuple(_number_reading(table.columns[name]) for name in targets)
         whole = np.column_stack([numbers_of(table, name) for name in targets])
+        for name, column in zip(targets, whole.T, strict=True):
+            refuse_extremes(name, column)
         values = whole[rows]
         if bool(np.all(values == values[:1])):
             raise InputError("the target has the same value in every record: there is nothing to learn")
