@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from gdkernels.errors import InputError, keyword
+from gdkernels.tables.bare_dates import bare_pattern
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.checked import as_labels, numbers_of
 from gdkernels.tables.column_data import Column, Floats, NumberColumn, Rows, Text, finding_of, number_text, taken
 from gdkernels.tables.columns import Category, Date, Dropped, Kind, Number
-from gdkernels.tables.dates import BARE, moment_of
 from gdkernels.tables.meaning import read_as, settled_together, with_missing
 from gdkernels.tables.reading import NUMBER, Finding, Reading, date_reading, reading_of, with_gaps
 from gdkernels.tables.scaling import count_distinct, refuse_extremes
@@ -21,7 +21,7 @@ from gdkernels.tables.sentinels import sentinels_of
 from gdkernels.tables.table import Table, no_column
 from gdkernels.tables.unread import refuse_unread
 
-__all__ = ["Choices", "are_bare_dates", "are_whole", "choose", "is_code", "refuse_doubts", "reread"]
+__all__ = ["Choices", "are_whole", "choose", "is_code", "refuse_doubts", "reread"]
 
 FEW = 20  # of fewer records, all may differ by chance
 NUMBERING = "an identifier: consecutive integers"
@@ -216,8 +216,8 @@ def _choose(table: Table, name: str, rows: Rows, choices: Choices, targets: Floa
     if isinstance(column, Text):
         return _text(name, column, rows, found, kept, targets, later=choices.later)
     values = _numbers(table, name)
-    if are_bare_dates(values):
-        reading = date_reading(BARE)
+    if (pattern := bare_pattern(values)) is not None:
+        reading = date_reading(pattern)
         dates = read_as(column, reading)
         assert isinstance(dates, Text)
         return Date.fit(name, dates.take(rows), reading, later=choices.later)
@@ -273,16 +273,6 @@ def _said(column: Column, values: Floats, rows: Rows, found: Finding) -> str:
         said.append(f"{shown} is in {count:,} records, far from the others: if it means a gap, say "
                     f"{keyword('missing', [shown])}")  # fmt: skip
     return "; ".join(said)
-
-
-def are_bare_dates(values: Floats) -> bool:
-    """Return whether all the numbers that there are spell days of the years 1900 to 2099, as 20240131 does."""
-    if not len(values) or not (np.fmin.reduce(values) >= 19000101 and np.fmax.reduce(values) <= 20991231):
-        return False
-    present = values[~np.isnan(values)]
-    if not are_whole(present):
-        return False
-    return all(moment_of(str(int(v)), BARE) is not None for v in np.unique(present))
 
 
 def _beyond(column: Column, values: Floats) -> str | None:

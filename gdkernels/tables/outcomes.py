@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword
 from gdkernels.files.schema import require_fields
-from gdkernels.tables.checked import label_of, numbers_of
+from gdkernels.tables.checked import is_whole, label_of, numbers_of
 from gdkernels.tables.column_data import Column, Floats, Rows, finding_of, number_or_nan, number_text
 from gdkernels.tables.columns import FIRST_NUMBERS
 from gdkernels.tables.meaning import labels_of, read_as
@@ -70,7 +70,8 @@ class Classes:
         numbers = [number_or_nan(label) for label in found]
         if not all(np.isfinite(n) and number_text(n) == f for n, f in zip(numbers, found, strict=True)):
             return cls(target, tuple(found), reading)
-        return cls(target, tuple(sorted(int(n) if n == round(n) else n for n in numbers)), reading)
+        own = [int(n) if is_whole(label) else n for n, label in zip(numbers, found, strict=True)]
+        return cls(target, tuple(sorted(own)), reading)
 
     def transform(self, table: Table) -> npt.NDArray[Any]:
         """Return the index of each record's class.

@@ -32,7 +32,7 @@ class Scaling:
         """Learn from `values` [records, columns]; a constant column has the scale 1."""
         with np.errstate(over="ignore", invalid="ignore"):
             mean, scale = values.mean(axis=0), values.std(axis=0)
-        for column in np.flatnonzero(~np.isfinite(mean + scale)):
+        for column in np.flatnonzero(~np.isfinite(mean + scale)).tolist():
             raise _too_large(names[column], values[np.argmax(np.abs(values[:, column])), column])
         # A constant column has, by rounding, a deviation of a few units in the last place: it says nothing, and must
         # not be blown up into noise.

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword, unknown_name
+from gdkernels.tables.bare_dates import bare_pattern
 from gdkernels.tables.checked import as_labels, days_of, label_of, numbers_of
 from gdkernels.tables.column_data import Column, Floats, Text, finding_of, number_text, numbers_in
 from gdkernels.tables.dates import is_clock
-from gdkernels.tables.kinds import are_bare_dates
 from gdkernels.tables.table import Table, listed, no_column
 from gdkernels.tables.unread import refuse_unread
 
@@ -188,6 +188,6 @@ def moment_text(table: Table, name: str, moment: float) -> str:
 
 def _are_dates(column: Column) -> bool:
     if not isinstance(column, Text):
-        return are_bare_dates(numbers_in(column))
+        return bare_pattern(numbers_in(column)) is not None
     reading = finding_of(column).reading
     return reading.kind == "date" and not is_clock(reading.format)
