@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gdkernels.errors import TraceError
 from gdkernels.graph import moves
-from gdkernels.graph.nodes import Dim, Node, broadcast_shapes, is_one
+from gdkernels.graph.nodes import Node, broadcast_shapes, is_one, same_shape
 from gdkernels.graph.operations import (
     BITWISE,
     BOOL,
@@ -20,6 +20,7 @@ from gdkernels.graph.operations import (
     REAL,
     SCALAR,
 )
+from gdkernels.graph.shapes import is_single
 from gdkernels.graph.simplify import simplified
 from gdkernels.graph.source import user_line
 
@@ -84,12 +85,12 @@ def _stretched(graph: Graph, args: tuple[Node, ...]) -> tuple[Node, ...]:
         return args
     # A parameter of one number, or of one row, is summed over that, which leaves its numbers as they are.
     args = tuple(
-        graph.sum(a, axis=0) if a.ndim and _is_single(a.shape[0]) and len(heights if a.ndim == 2 else widths) > 1 else a
+        graph.sum(a, axis=0) if a.ndim and is_single(a.shape[0]) and len(heights if a.ndim == 2 else widths) > 1 else a
         for a in args
     )
     return tuple(
         graph.expand_dims(moves.column(graph, a, 0), axis=1)
-        if a.ndim == 2 and _is_single(a.shape[1]) and len(widths) > 1
+        if a.ndim == 2 and is_single(a.shape[1]) and len(widths) > 1
         else a
         for a in args
     )
@@ -120,10 +121,8 @@ def _check_kinds(op: str, args: tuple[Node, ...]) -> None:
 
 
 def _is_repeated(a: Node) -> bool:
-    """Return whether `a` repeats another array: not if it is a number in the shape of a parameter of one number."""
-    return a.op == "broadcast_to" and not (a.shape and all(map(_is_single, a.shape)))
-
-
-def _is_single(size: Dim | int) -> bool:
-    """Return whether a size is a symbol for 1."""
-    return isinstance(size, Dim) and size.size == 1
+    """Return whether `a` repeats another array: not if that has the shape of a parameter of one number, or one row."""
+    if a.op != "broadcast_to" or not a.shape or not is_single(a.shape[0]):
+        return a.op == "broadcast_to"
+    source = a.args[0].shape
+    return not (all(map(is_single, a.shape)) or same_shape(source[-1:], a.shape[1:]))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gdkernels.errors import TraceError
-from gdkernels.graph import elementwise, moves, reductions, shapes
+from gdkernels.graph import elementwise, indexing, moves, reductions, shapes
 from gdkernels.graph.nodes import (
     Dim,
     Node,
@@ -171,6 +171,9 @@ class Graph:
     def matmul(self, a: Node, b: Node) -> Node:
         return shapes.product(self, self.lift(a), self.lift(b))
 
+    def vecdot(self, a: Any, b: Any, *, axis: int = -1) -> Node:
+        return self.sum(self.apply("multiply", a, b), axis=axis)
+
     def matrix_transpose(self, a: Node) -> Node:
         return shapes.transposed(self, a)
 
@@ -210,6 +213,10 @@ class Graph:
 
     # ---- columns, and rows by their numbers
 
+    def indexed(self, a: Node, key: Any) -> Node:
+        """Record ``a[key]``."""
+        return indexing.indexed(a, key)
+
     def column(self, a: Node, k: int) -> Node:
         """Record column `k` of a [records, units], as numbers [records]."""
         return moves.column(self, a, k)
@@ -244,8 +251,8 @@ class Graph:
 
 
 _NOT_FUNCTIONS = {
-    "add_rows", "apart", "apply", "column", "columns", "detach", "dim", "e", "has", "inf", "input", "int32", "lift",
-    "nan", "node", "pi", "row_outer", "width",
+    "add_rows", "apart", "apply", "column", "columns", "detach", "dim", "e", "has", "indexed", "inf", "input",
+    "int32", "lift", "nan", "node", "pi", "row_outer", "width",
 }  # fmt: skip
 _COMPOSED = frozenset(name for name in vars(Graph) if not name.startswith("_")) - _NOT_FUNCTIONS
 

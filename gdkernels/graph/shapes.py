@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gdkernels.errors import TraceError
-from gdkernels.graph.nodes import Node, Shape, broadcast_shapes, is_one, same_shape, same_size
+from gdkernels.graph.nodes import Dim, Node, Shape, broadcast_shapes, is_one, same_shape, same_size
 from gdkernels.graph.operations import REAL, SCALAR
 from gdkernels.graph.source import user_line
 
 if TYPE_CHECKING:
     from gdkernels.graph.namespace import Graph
 
-__all__ = ["broadcast", "expanded", "number_within", "permuted", "product", "squeezed", "transposed"]
+__all__ = ["broadcast", "expanded", "is_single", "number_within", "permuted", "product", "squeezed", "transposed"]
 
 
 def broadcast(graph: Graph, node: Node, shape: Shape) -> Node:
-    """Record an array repeated to a shape."""
+    """Record an array repeated to a shape; its numbers become sizes, but for 1."""
+    shape = tuple(graph.width(int(n)) if isinstance(n, numbers.Integral) and n != 1 else n for n in shape)
     if same_shape(node.shape, shape):
         return node
     if not same_shape(broadcast_shapes("broadcast_to", [node.shape, shape]), shape):
@@ -69,9 +71,16 @@ def transposed(graph: Graph, a: Node) -> Node:
 
 
 def product(graph: Graph, a: Node, b: Node) -> Node:
-    """Record a product of matrices."""
-    if a.ndim != 2 or b.ndim != 2 or not same_size(a.shape[1], b.shape[0]):
+    """Record a product of matrices, or with a vector."""
+    if not all(1 <= rank <= 2 for rank in (a.ndim, b.ndim)) or not _as_long(a.shape[-1], b.shape[0]):
         raise TraceError(f"matmul: shapes {list(a.shape)} and {list(b.shape)} do not fit{user_line()}")
+    if a.ndim == 1:
+        return graph.squeeze(product(graph, graph.expand_dims(a, axis=0), b), 0)
+    if b.ndim == 1:
+        return graph.squeeze(product(graph, a, graph.expand_dims(b, axis=1)), 1)
+    if not same_size(a.shape[1], b.shape[0]):  # 1 and a symbol for it
+        a = graph.broadcast_to(a, (a.shape[0], b.shape[0])) if is_one(a.shape[1]) else a
+        b = graph.broadcast_to(b, (a.shape[1], b.shape[1]))
     if a.dtype != REAL or b.dtype != REAL:
         raise TraceError(f"matmul takes numbers{user_line()}: use xp.astype to make numbers of {a.dtype} arrays")
     return graph.node("matmul", (a, b), None, (a.shape[0], b.shape[1]), REAL)
@@ -81,3 +90,13 @@ def number_within(a: Node) -> Node | None:
     """Return the number that `a` repeats, if it is nothing else."""
     source = a.args[0] if a.op == "broadcast_to" else a
     return source if source.dtype == SCALAR else None
+
+
+def is_single(size: Dim | int) -> bool:
+    """Return whether a size is a symbol for 1."""
+    return isinstance(size, Dim) and size.size == 1
+
+
+def _as_long(a: Dim | int, b: Dim | int) -> bool:
+    """Return whether two sizes are equal, or both 1, which of a sum that keeps its axis is no symbol."""
+    return same_size(a, b) or all(is_one(size) or is_single(size) for size in (a, b))

@@ -27,7 +27,8 @@ def softmax(V, axis, xp):
     return e / xp.sum(e, axis=axis, keepdims=True)
 
 
-# The parameters by name with their shapes, of n inputs and m units, and the weights that are computed of them.
+# The parameters by name with their shapes, of n inputs and m units, and the weights that are computed of them; N and M
+# are three more.
 KINDS = {
     "by column": ({"V": "nm", "g": "m"}, lambda p, xp: p["V"] * (p["g"] / xp.sqrt(xp.sum(p["V"] ** 2, axis=0) + 0.1))),
     "by row": (
@@ -51,7 +52,34 @@ KINDS = {
     "scaled": ({"V": "nm"}, lambda p, xp: 0.7 * p["V"]),
     "centred": ({"V": "nm"}, lambda p, xp: p["V"] - xp.mean(p["V"], axis=0)),
     "transposed": ({"V": "mn"}, lambda p, xp: xp.tanh(p["V"]).T),
+    "columns": ({"V": "nM"}, lambda p, xp: p["V"][:, 3:] * p["V"][:, 1:2]),
+    "side by side": (
+        {"V": "nm", "A": "n3", "v": "n"},
+        lambda p, xp: xp.tanh(xp.concat([p["A"], p["v"][:, None], p["V"]], axis=1))[:, 2:-2],
+    ),
+    "rows": ({"V": "Nm"}, lambda p, xp: xp.tanh(p["V"])[1:-2] + p["V"][-1]),
+    "one above the other": (
+        {"V": "nm", "B": "3m"},
+        lambda p, xp: xp.exp(xp.concat([p["B"], p["V"]]))[: p["V"].shape[0]],
+    ),
+    "stacked": ({"V": "3m", "u": "n", "v": "n"}, lambda p, xp: xp.stack([p["u"], p["v"], p["u"]], axis=1) @ p["V"]),
+    "single numbers": ({"V": "nm", "s": "3"}, lambda p, xp: p["V"] * p["s"][1] + xp.sum(p["s"][1:]) - p["V"][0, 0]),
 }
+
+# Ways to write what is multiplied, with records in columns, or as vectors.
+WAYS = {
+    "other way round": ({"W": "nm", "b": "m"}, lambda p, a, xp: (p["W"].T @ a.T + p["b"][:, None]).T),
+    "columns throughout": (
+        {"W": "nm", "V": "mm"},
+        lambda p, a, xp: (p["V"] @ softmax(p["W"].T @ a.T, 0, xp)).T,
+    ),
+    "by vectors": (
+        {"u": "n", "v": "m", "U": "nm"},
+        lambda p, a, xp: (a @ p["u"])[:, None] * p["v"] + xp.vecdot(a, p["u"])[:, None] + p["u"] @ p["U"],
+    ),
+    "turned inside": ({"W": "nm", "s": "n"}, lambda p, a, xp: xp.tanh(p["s"][:, None] * a.T).T @ p["W"]),
+}
+KINDS |= WAYS
 
 
 @dataclass(frozen=True)
@@ -62,7 +90,7 @@ class Computed(Block):
     units: int
 
     def parameters(self, inputs):
-        sizes = {"n": inputs, "m": self.units, "1": 1, "3": 3}
+        sizes = {"n": inputs, "m": self.units, "1": 1, "3": 3, "N": inputs + 3, "M": self.units + 3}
         shapes = {**KINDS[self.kind][0], "c": "m"}
         return {name: Parameter(tuple(sizes[s] for s in shape), drawn) for name, shape in shapes.items()}
 
@@ -73,8 +101,9 @@ class Computed(Block):
         return self.units
 
     def __call__(self, p, a, *, xp, random=None):
-        c = p["c"]
-        return xp.matmul(a, KINDS[self.kind][1](p, xp)) + c * xp.sum(c * c) + c
+        c, make = p["c"], KINDS[self.kind][1]
+        made = make(p, a, xp) if self.kind in WAYS else xp.matmul(a, make(p, xp))
+        return made + c * xp.sum(c * c) + c
 
 
 SETTINGS = {

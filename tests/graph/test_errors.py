@@ -96,7 +96,7 @@ def deeper(z, *, xp):
         (compared_size, "the size n is a symbol .* cannot be compared with 3 .* outside of the function"),
         (branch_on_size, "Python cannot branch"),
         (lambda z, *, xp: xp.matmul(z, z), r"matmul: shapes \[B, n\] and \[B, n\] do not fit"),
-        (lambda z, *, xp: xp.matmul(z, xp.sum(z, axis=0)), r"matmul: shapes \[B, n\] and \[n\] do not fit"),
+        (lambda z, *, xp: xp.matmul(z, xp.sum(z, axis=1)), r"matmul: shapes \[B, n\] and \[B\] do not fit"),
         (lambda z, *, xp: z + xp.sum(z, axis=1), r"add: shapes \[B, n\] and \[B\] do not fit"),
         (lambda z, *, xp: z + z.T, r"add: shapes \[B, n\] and \[n, B\] do not fit"),
         (lambda z, *, xp: xp.broadcast_to(z, z.shape[:1]), r"\[B, n\].*\[B\]"),
