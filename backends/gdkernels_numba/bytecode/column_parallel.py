@@ -21,9 +21,10 @@ from gdkernels.lowering.steps import (
     Product,
     kind_of,
 )
+from gdkernels_numba.bytecode.gradient_blocks import write_gradient
 from gdkernels_numba.bytecode.layout import StepLayout, runs_over
 from gdkernels_numba.bytecode.tile_moves import write_gather, write_move, write_scatter
-from gdkernels_numba.bytecode.update import write_change, write_gradient, written_by
+from gdkernels_numba.bytecode.update import write_change, written_by
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.vm.block_instructions import ForBlocks, MultiplyBack
 from gdkernels_numba.vm.fields import StridedAddress

@@ -9,18 +9,12 @@ import numpy.typing as npt
 
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.column_parallel import changed_on_the_way, columns_of_thread, write_column_parallel
+from gdkernels_numba.bytecode.gradient_blocks import write_sums
 from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.row_parallel import write_row_parallel
-from gdkernels_numba.bytecode.update import (
-    write_blocks,
-    write_changes,
-    write_columns,
-    write_copies,
-    write_numbers,
-    write_result,
-    write_sums,
-)
+from gdkernels_numba.bytecode.update import write_blocks, write_changes, write_columns, write_numbers, write_result
 from gdkernels_numba.bytecode.values import write_values
+from gdkernels_numba.bytecode.weight_copies import write_copies
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.plan import StepChoices
 from gdkernels_numba.vm.block_instructions import ForBlocks
