@@ -33,7 +33,7 @@ def agree_on_keywords(group: Group, keywords: Mapping[str, Any]) -> None:
     """
     if group.size > 1:
         told = {name: _plain(value) for name, value in keywords.items() if name not in _OWN}
-        agree(group, {"versions": registry.versions(), "settings": told})
+        agree(group, {"call": "TabularPredictor.fit", "versions": registry.versions(), "settings": told})
 
 
 def agree_on_data(group: Group, x: Any, y: Any) -> None:

@@ -32,6 +32,7 @@ from gdkernels.training.optimizer_state import OptimizerState
 from gdkernels.training.prepared_steps import PreparedSteps
 from gdkernels.training.record_placer import RecordPlacer
 from gdkernels.training.runner import Order
+from gdkernels.training.same_on_ranks import agree_on_orders
 from gdkernels.training.settings import Settings
 
 __all__ = ["EpochRunner"]
@@ -258,6 +259,8 @@ class EpochRunner:
         coming = range(self.epochs_done, self.epochs_done + epochs)
         executable = self._steps.on(data)
         drawn = orders_of_epochs(self.order, self.network.seed, coming, records, self.order_stream)
+        if self.order is not None:
+            agree_on_orders(self.sharding.group, drawn)
         keyed = executable.takes_keyed_orders and all(isinstance(order, KeyedOrder) for order in drawn)
         whole = keyed or isinstance(drawn, np.ndarray)
         orders: Any = drawn if whole else np.stack([np.asarray(order) for order in drawn])
@@ -339,6 +342,7 @@ class EpochRunner:
             network=self.network,
             placer=self._placer,
             steps=self._steps,
+            group=self.sharding.group,
             each_step=self.each_step,
             gradient_norm=gradient_norm,
         )
@@ -352,6 +356,8 @@ class EpochRunner:
         if isinstance(data, Windows):
             return data.shuffled(batch, self.network.seed, self.epochs_done)
         order = self._order_of(self.epochs_done, records)
+        if self.order is not None:
+            agree_on_orders(self.sharding.group, [order])
         keyed = isinstance(order, KeyedOrder) and self._steps.on(data).takes_keyed_orders
         return OrderedRecords(data, order, batch, keyed=keyed)
 
