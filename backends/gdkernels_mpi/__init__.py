@@ -22,7 +22,7 @@ from gdkernels.groups.contract import Bytes, Group, offsets
 from gdkernels.groups.launchers import Launched, forget_launcher, launched
 from gdkernels.system.libraries import first_line
 from gdkernels.system.machine import cores
-from gdkernels_mpi.calls_apart import GRADIENTS, PARTS, TOLD, Call, CallsApart
+from gdkernels_mpi.calls_apart import GRADIENTS, PARTS, TOLD, CallsApart, RankCall
 
 __all__ = ["MPIGroup"]
 
@@ -172,7 +172,7 @@ class MPIGroup(Group):
                     looked = waited
                     self._end_without(partial(done, requests, came))
                     if waited > _LONG:
-                        self._calls_apart.look(Call(self._calls, kind, alike))
+                        self._calls_apart.look(RankCall(self._calls, kind, alike))
             elif self._crowded or waited > _SPIN:
                 os.sched_yield()
         self._underway = False

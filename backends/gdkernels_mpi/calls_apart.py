@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 from gdkernels.errors import InputError
 from gdkernels.groups.contract import Group
 
-__all__ = ["GRADIENTS", "PARTS", "TOLD", "Call", "CallsApart"]
+__all__ = ["GRADIENTS", "PARTS", "TOLD", "CallsApart", "RankCall"]
 
 GRADIENTS, TOLD, PARTS = range(3)
 _KINDS = ("gradients", "what the ranks tell each other", "its part of what the others have")
@@ -19,7 +19,7 @@ _WAITS = 3  # the tag of what is told
 _APART = 0.2  # seconds between ranks that find it out: one of them says it
 
 
-class Call(NamedTuple):
+class RankCall(NamedTuple):
     """A call of all ranks: which of them, from the first on, what it is about, and how many bytes each rank gets."""
 
     number: int
@@ -35,12 +35,12 @@ class CallsApart:
 
     def __init__(self, group: Group, ends: Any, mpi: Any) -> None:
         self._group, self._ends, self._mpi = group, ends, mpi
-        self._told: Call | None = None
-        self._of_others: dict[int, Call] = {}
+        self._told: RankCall | None = None
+        self._of_others: dict[int, RankCall] = {}
         self._sent: list[tuple[Any, bytearray]] = []
         self._since: float | None = None
 
-    def look(self, mine: Call) -> None:
+    def look(self, mine: RankCall) -> None:
         """Tell the others in which call this rank waits, and end all ranks if one of them waits in another."""
         if mine != self._told:
             self._told, self._since = mine, None
@@ -61,9 +61,9 @@ class CallsApart:
         while self._ends.Iprobe(self._mpi.ANY_SOURCE, _WAITS, status):
             data = bytearray(_FORM.size)
             self._ends.Recv([data, self._mpi.BYTE], status.Get_source(), _WAITS)
-            self._of_others[status.Get_source()] = Call(*_FORM.unpack(data))
+            self._of_others[status.Get_source()] = RankCall(*_FORM.unpack(data))
 
-    def _end(self, rank: int, mine: Call, other: Call) -> NoReturn:
+    def _end(self, rank: int, mine: RankCall, other: RankCall) -> NoReturn:
         me = self._group.rank
         print(
             f"gdkernels: rank {me} of {self._group.size}: it waits for {mine}, and rank {rank} for {other}: the ranks "

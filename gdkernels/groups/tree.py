@@ -240,13 +240,13 @@ class _ToOwners:
         return into, sums.root()
 
 
-class _Place:
+class _NotedLeaf:
     """A leaf that notes whom it is merged with."""
 
     def __init__(self, number: int, merges: list[tuple[int, int]]) -> None:
         self._number, self._merges = number, merges
 
-    def __add__(self, other: _Place) -> _Place:
+    def __add__(self, other: _NotedLeaf) -> _NotedLeaf:
         self._merges.append((self._number, other._number))
         return self
 
@@ -255,7 +255,7 @@ def _merges(of_ranks: Iterable[Iterable[tuple[int, int]]]) -> list[tuple[int, in
     """Return by their numbers which subtrees are merged, one pair after the other; the left one becomes their sum."""
     stack, merges = SumStack(), list[tuple[int, int]]()
     for number, (first, count) in enumerate(chain.from_iterable(of_ranks)):
-        stack.push(first, count, _Place(number, merges))
+        stack.push(first, count, _NotedLeaf(number, merges))
     stack.root()
     return merges
 
