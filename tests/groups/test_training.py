@@ -9,7 +9,9 @@ from thread_group import on_ranks
 
 import gdkernels as gd
 from gdkernels.errors import FileError, InputError
+from gdkernels.groups import SerialGroup
 from gdkernels.tabular import conversion, surveying
+from gdkernels.tabular.ranks import by_ranks
 
 STREAM = np.random.default_rng(0)
 X = STREAM.standard_normal((203, 6)).astype(np.float32)  # the last batch is smaller, and some of its shards are
@@ -315,6 +317,24 @@ def test_a_table_that_one_rank_cannot_read_ends_all(capfd, tmp_path):
     with pytest.raises(SystemExit):
         on_ranks(2, fitted)
     assert "gdkernels: rank 0 of 2: there is no file" in capfd.readouterr().err
+
+
+def test_rows_that_are_tested_are_predicted_by_one_rank_each():
+    made = []
+
+    def predicted(group, parts):
+        def part(number):
+            made.append(number)
+            return np.full((number, 2), number, np.float32)
+
+        return [(a.dtype, a.tolist()) for a in by_ranks(group, parts, part)]
+
+    for parts in (0, 2, 7):
+        one, alone = predicted(SerialGroup(), parts), sorted(made)
+        made.clear()
+        assert on_ranks(3, lambda group, parts=parts: predicted(group, parts)) == [one] * 3
+        assert sorted(made) == alone == list(range(parts))
+        made.clear()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
