@@ -167,11 +167,13 @@ class Program:
 
     @cached_property
     def multiply_adds(self) -> int:
-        """The multiply-adds in the products of a record's forward pass."""
+        """The multiply-adds in the products of a record's forward pass; those of parameters alone are no record's."""
         if layers_in(self.block) is None:
             try:
                 traced = self.trace_forward()
-                return cost([traced.output], {**traced.sizes, str(traced.batch): 1}, itemsize=1).product_flops // 2
+                sizes = ({**traced.sizes, str(traced.batch): batch} for batch in (1, 2))
+                one, two = (cost([traced.output], given, itemsize=1).product_flops for given in sizes)
+                return (two - one) // 2
             except TraceError:  # it only predicts, as a definition
                 pass
         return sum(math.prod(p.shape) for p in self.parameters.values() if len(p.shape) == 2)
