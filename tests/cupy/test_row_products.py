@@ -20,7 +20,7 @@ from gdkernels.backend.program import Program
 from gdkernels.definition import losses
 from gdkernels.errors import BackendError, ScheduleError
 
-DECLINED = {"computed of parameters", "a number"}
+DECLINED = {"computed of parameters", "a number", "itself and computed of"}
 
 
 class Wide(OnHost):
