@@ -179,6 +179,8 @@ def row_outer(graph: Graph, a: Node, d: Node) -> Node:
     """Return for each record the products of all its numbers in `a` with all those in `d`, side by side."""
     if a.ndim != 2 or d.ndim != 2 or not same_size(a.shape[0], d.shape[0]) or {a.dtype, d.dtype} & {BOOL, INT}:
         raise TraceError(f"row_outer takes numbers [records, units], got {list(a.shape)} and {list(d.shape)}")
+    if is_one(a.shape[1]) or is_one(d.shape[1]):
+        return graph.apply("multiply", a, d)
     width = graph.width(units(a) * units(d))
     return graph.node("row_outer", (a, d), None, (a.shape[0], width), REAL)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from gdkernels.errors import TraceError
 from gdkernels.graph import elementwise, indexing, moves, reductions, shapes
+from gdkernels.graph.instead import INSTEAD
 from gdkernels.graph.nodes import (
     Dim,
     Node,
@@ -119,8 +120,9 @@ class Graph:
                 return self.apply(name, *args)
 
             return record
+        instead = f"; {INSTEAD[name]}" if name in INSTEAD else ""
         raise UnknownOperationError(
-            f"xp.{name} is not an operation that can be traced{user_line()}; those are "
+            f"xp.{name} is not an operation that can be traced{user_line()}{instead}; those are "
             f"{', '.join(sorted({*ELEMENTWISE, *_COMPOSED} - CONVERSIONS))}, and the operators"
         )
 

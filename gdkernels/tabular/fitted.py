@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from gdkernels.tabular.evaluation import Evaluation, evaluated
 from gdkernels.tabular.passed_labels import PassedLabels
 from gdkernels.tabular.prediction import Prediction, PreparedNetwork
 from gdkernels.tabular.targets import network_targets
+from gdkernels.tabular.unseen_names import UnseenNames
 
 __all__ = ["FittedModel", "fitted_attributes", "keywords_of"]
 
@@ -61,12 +63,15 @@ class FittedModel:
         The form of text files.
     progress
         Whether to show a bar; None shows it on a terminal.
+    told
+        The columns of which the user was warned.
     """
 
     model: PreparedNetwork
     labels: PassedLabels | None
     options: TextOptions
     progress: bool | None
+    told: set[str]
 
     def predict_parts(self, X: Data) -> Iterator[tuple[Table, Prediction]]:
         """Yield a table part by part, each with its predictions."""
@@ -75,7 +80,7 @@ class FittedModel:
 
     def predict(self, X: Data) -> npt.NDArray[Any]:
         """Return the number or the class of each record."""
-        return np.concatenate([prediction.values for _, prediction in self.predict_parts(X)])
+        return np.concatenate([prediction.values for prediction in self._watched(X)])
 
     def predict_proba(self, X: Data) -> npt.NDArray[Any]:
         """Return the probabilities of the classes.
@@ -87,8 +92,20 @@ class FittedModel:
         """
         if self.model.preparation.classes is None:
             raise InputError("predict_proba is for classes; this predicts numbers: call predict")
-        found = [prediction.probabilities for _, prediction in self.predict_parts(X)]
+        found = [prediction.probabilities for prediction in self._watched(X)]
         return np.concatenate([probabilities for probabilities in found if probabilities is not None])
+
+    def _watched(self, X: Data) -> list[Prediction]:
+        """Return the predictions of a table in parts; warn once of each column of which no name is known."""
+        names, found = UnseenNames(self.model.preparation, self.told), []
+        for table, prediction in self.predict_parts(X):
+            names.add(table)
+            found.append(prediction)
+        if names.are_left:
+            for name, message in names.found(kept_profiles(self.model.network.extra)).items():
+                self.told.add(name)
+                warnings.warn(message, stacklevel=4)  # a log is seen by those alone who have asked for it
+        return found
 
     def evaluate(self, X: Data, y: Any, *, drop_missing: bool, importance: bool) -> Evaluation:
         """Return the figures on a table with the target in it, or beside it."""

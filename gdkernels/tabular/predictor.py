@@ -197,6 +197,7 @@ class TabularPredictor:
 
     _model: PreparedNetwork | None = None
     _labels: PassedLabels | None = None
+    _told: set[str]
 
     def __init__(
         self,
@@ -343,7 +344,7 @@ class TabularPredictor:
         """Become a predictor that is fitted: set the attributes that follow from its network."""
         for name in _OF_A_FIT:
             vars(self).pop(name, None)
-        self._model, self._labels = model, labels
+        self._model, self._labels, self._told = model, labels, set()
         vars(self).update(fitted_attributes(model, labels))
 
     # ---- after training
@@ -365,6 +366,11 @@ class TabularPredictor:
         ------
         InputError
             If nothing has been fitted, a column is missing or holds what it cannot, or there are no records.
+
+        Warns
+        -----
+        UserWarning
+            Once, of each column of names that training has not seen, and has too few others like them.
         """
         return self._fitted().predict(X)
 
@@ -444,7 +450,8 @@ class TabularPredictor:
     def _fitted(self) -> FittedModel:
         if self._model is None:
             raise InputError("this TabularPredictor has learned nothing yet: call fit first, or load one")
-        return FittedModel(self._model, self._labels, TextOptions(self.header, self.skip_rows), self.progress)
+        options = TextOptions(self.header, self.skip_rows)
+        return FittedModel(self._model, self._labels, options, self.progress, self._told)
 
     # ---- files
 
