@@ -22,12 +22,14 @@ from gdkernels.lowering.scalars import ScalarTable
 from gdkernels.lowering.steps import COLUMN, MATRIX, NUMBER, UNITS, StepSchedule, wide_dims
 
 __all__ = [
+    "NOUGHT",
     "Pass",
     "SummedColumns",
     "Turn",
     "ValueProduct",
     "ValueSteps",
     "Values",
+    "extents",
     "is_matrix",
     "is_number",
     "vector_of",
@@ -37,11 +39,13 @@ _COSTLY = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "pow"
 _REDUCTIONS = frozenset({"sum", "max", "min"})
 _MADE = frozenset(ELEMENTWISE) | {"broadcast_to", "matmul"}
 
+# Where a sum over everything begins, for backends whose loops add to what is there.
+NOUGHT = Recipe(NUMBER, (Instruction("constant", (), 0.0, SINGLE),), (0,), ())
+
 # The recipes of loops that only move numbers; numbers that stand alone are float64, those of arrays are not.
 _COPY = Recipe(UNITS, (Instruction("load", (), 0.0, ELEMENT),), (0,), ())
 _COPY_ROWS = Recipe(MATRIX, (Instruction("load", (), 0.0, ELEMENT),), (0,), ())
 _FROM_NUMBER = Recipe(UNITS, (Instruction("load", (), 0.0, SINGLE),), (0,), ())
-_NOUGHT = Recipe(NUMBER, (Instruction("constant", (), 0.0, SINGLE),), (0,), ())
 _TO_NUMBER = Recipe(UNITS, (Instruction("load", (), 0.0, ELEMENT),), (), (("sum", 0, False),))
 
 
@@ -61,6 +65,11 @@ class Pass:
     over: Node
     reads: tuple[Node, ...]
     writes: tuple[Node | str, ...]
+
+    @property
+    def copies(self) -> bool:
+        """Whether it does nothing but copy an array."""
+        return self.recipe in (_COPY, _COPY_ROWS)
 
 
 @dataclass(frozen=True)
@@ -132,6 +141,12 @@ def is_matrix(node: Node) -> bool:
 
 def is_number(node: Node) -> bool:
     return all(map(is_one, node.shape))
+
+
+def extents(node: Node) -> tuple[int, int]:
+    """Return the rows and the columns that a loop over a value has: a vector is one row."""
+    rows, columns = (size if isinstance(size, int) else size.size or 0 for size in node.shape)
+    return (rows, columns) if rows > 1 and columns > 1 else (1, max(rows, columns))
 
 
 def vector_of(node: Node) -> Node:
@@ -285,7 +300,7 @@ class Values:
                 self._add_extremum(node, steps)
             else:
                 if is_number(node):
-                    steps.append(Pass(_NOUGHT, node, (), (node,)))
+                    steps.append(Pass(NOUGHT, node, (), (node,)))
                 steps.append(self._pass(node.args[0], (), (node,)))
         elif node.id not in self._result.stored or node.op == "input":
             return
@@ -318,7 +333,7 @@ class Values:
 
     def _add_number(self, cell: Node, node: Node, steps: list[ValueStep]) -> None:
         """Add the steps that make a number of an array of one."""
-        steps += [Pass(_NOUGHT, node, (), (node,)), Pass(_TO_NUMBER, cell, (cell,), (node,))]
+        steps += [Pass(NOUGHT, node, (), (node,)), Pass(_TO_NUMBER, cell, (cell,), (node,))]
 
     def _write(self, name: str, node: Node, steps: list[ValueStep]) -> None:
         """Bring an output to its place."""

@@ -3,11 +3,19 @@
 from gdkernels.graph.nodes import Node, is_one
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import NUMBER
-from gdkernels.lowering.values import Pass, SummedColumns, Turn, ValueProduct, ValueStep, ValueSteps, is_matrix
+from gdkernels.lowering.values import (
+    Pass,
+    SummedColumns,
+    Turn,
+    ValueProduct,
+    ValueStep,
+    ValueSteps,
+    extents,
+    is_matrix,
+)
 from gdkernels_numba.bytecode.arena import Matrix, panels_of
 from gdkernels_numba.bytecode.stream import InstructionStream
 from gdkernels_numba.bytecode.update import write_copies
-from gdkernels_numba.bytecode.value_places import extents
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.vm.block_instructions import (
     ForBlocks,
