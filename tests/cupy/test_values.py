@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from host_runs import OnHost
 from interpreted import Interpreted
 from programs import module
 from test_kernels import aligned
+from test_nvrtc import check
 from twin import Twin
 
 from gdkernels.backend import PRECISIONS, Plan
@@ -30,7 +32,7 @@ from gdkernels.definition.blocks import Block, Dense, Mean, Parameter, Sequentia
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import ScheduleError
-from gdkernels.lowering.task import schedule_training
+from gdkernels.lowering.task import schedule_prediction, schedule_training
 
 # How a batch is summed: (micro-batches, shards).
 SUMMED = {"whole": (1, None), "in three parts": (3, None), "in five shards": (1, 5)}
@@ -63,35 +65,54 @@ def test_each_kind_as_a_list(kind, shape, setting, precision, summed, fused):
 # ---- by the kernels
 
 
-def all_kinds(setting, inputs, units):
-    """Return a program of every kind, side by side: one module has all their kernels."""
-    base = program_of("square", setting, inputs, units)
-    ways = [Sequential(Computed(kind, units), Dense(3)) for kind in KINDS]
-    return Program(Sequential(Dense(inputs + 2, "tanh"), Mean(*ways)), inputs, base.objective, base.optimizer)
+def side_by_side(kinds, setting, inputs, units):
+    """Return a program of some kinds: one module has all their kernels."""
+    program = program_of("square", setting, inputs, units)
+    ways = [Sequential(Computed(kind, units), Dense(3)) for kind in kinds]
+    return replace(program, block=Sequential(Dense(inputs + 2, "tanh"), Mean(*ways)))
 
 
-@pytest.mark.slow  # to compile them takes longer than the rest; some are in the conformance suite
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_kernels_on_the_host(host, precision):
-    program = all_kinds("Adam, clipped", 9, 5)
-    backend = OnHost()
-    backend.precisions = (precision,)
-    executable = backend.compile(program, Plan("cupy", "cuda:0", precision, {"epilogues": applicable(precision)}))
+WIDE = (300, 257, 700, 512)
+PARTS = [list(KINDS)[k::4] for k in range(4)]
+RUNS = [
+    (part, PRECISIONS[(k + turn) % 4], list(SETTINGS)[(k + 2 * turn) % 4], (*SHAPES, WIDE)[(k + 3 * turn) % 4])
+    for turn in range(2)
+    for k, part in enumerate(PARTS)
+]
+
+
+def compare_kernels(backend, kinds, precision, setting, shape):
+    inputs, units, records, batch = shape
+    program, choices = side_by_side(kinds, setting, inputs, units), {"kernel": "graphs"}
+    executable = backend.compile(program, Plan("cupy", "cuda:0", precision, choices))
     where = {"put": lambda a: backend.asarray(a, dtype=str(a.dtype), device="cuda:0"), "to_numpy": backend.to_numpy}
-    compare_with_float64(executable, program, precision, 40, 16, rate=1e-4, least=least_of(precision), **where)
+    compare_with_float64(executable, program, precision, records, batch, rate=1e-4, least=least_of(precision), **where)
     assert executable.plan.choices["kernel"] == "graphs"
 
 
+@pytest.mark.slow  # to compile them takes longer than the rest; some are in the conformance suite
+@pytest.mark.parametrize(("kinds", "precision", "setting", "shape"), RUNS)
+def test_the_kernels_on_the_host(host, kinds, precision, setting, shape):
+    backend = OnHost()
+    backend.precisions = (precision,)
+    compare_kernels(backend, kinds, precision, setting, shape)
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("shape", [(9, 5, 40, 16), (67, 90, 131, 130), (300, 257, 700, 512)])
-def test_all_kinds_on_a_gpu(precision, setting, shape):
-    inputs, units, records, batch = shape
-    program, backend = all_kinds(setting, inputs, units), CuPyBackend()
-    executable = backend.compile(program, Plan("cupy", "cuda:0", precision, {"kernel": "graphs"}))
-    where = {"put": lambda a: backend.asarray(a, dtype=str(a.dtype), device="cuda:0"), "to_numpy": backend.to_numpy}
-    compare_with_float64(executable, program, precision, records, batch, rate=1e-4, least=least_of(precision), **where)
+@pytest.mark.parametrize(("kinds", "precision", "setting", "shape"), RUNS)
+def test_the_kernels_on_a_gpu(kinds, precision, setting, shape):
+    compare_kernels(CuPyBackend(), kinds, precision, setting, shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90", "sm_120"])
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+def test_the_kernels_compile(nvrtc, precision, architecture):
+    program = side_by_side(KINDS, "Adam, clipped", 9, 5)
+    tasks = schedule_training(program, CUDA_FUNCTIONS), schedule_prediction(program, CUDA_FUNCTIONS)
+    lists = [lower(t, t.sizes_with(16), precision, [16], applicable(precision)).operations for t in tasks]
+    loops = dict.fromkeys(op.kernel for some in lists for op in some if isinstance(op, ops.LoopPass))
+    check(nvrtc, loops, architecture)
 
 
 def transposed(text, made, storage, rows, columns):
