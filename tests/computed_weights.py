@@ -1,4 +1,4 @@
-"""Blocks whose weights are computed of parameters, in every way that is compiled, and programs of them."""
+"""Blocks whose weights are computed of parameters, in every way that there is: what several tests of blocks take."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from gdkernels.definition.blocks import Block, Dense, Parameter, Sequential
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam
 
-__all__ = ["KINDS", "SETTINGS", "SHAPES", "Computed", "least_of", "program_of"]
+__all__ = ["KINDS", "SETTINGS", "SHAPES", "Computed", "Table", "least_of", "program_for", "program_of"]
 
 
 def drawn(shape, random):
@@ -22,7 +22,8 @@ def softmax(V, axis, xp):
     return e / xp.sum(e, axis=axis, keepdims=True)
 
 
-# The parameters by name with their shapes, of n inputs and m units, and the weights that are computed of them.
+# The parameters by name with their shapes, of n inputs and m units, and the weights that are computed of them; N and M
+# are three more.
 KINDS = {
     "by column": ({"V": "nm", "g": "m"}, lambda p, xp: p["V"] * (p["g"] / xp.sqrt(xp.sum(p["V"] ** 2, axis=0) + 0.1))),
     "by row": (
@@ -46,7 +47,34 @@ KINDS = {
     "scaled": ({"V": "nm"}, lambda p, xp: 0.7 * p["V"]),
     "centred": ({"V": "nm"}, lambda p, xp: p["V"] - xp.mean(p["V"], axis=0)),
     "transposed": ({"V": "mn"}, lambda p, xp: xp.tanh(p["V"]).T),
+    "columns": ({"V": "nM"}, lambda p, xp: p["V"][:, 3:] * p["V"][:, 1:2]),
+    "side by side": (
+        {"V": "nm", "A": "n3", "v": "n"},
+        lambda p, xp: xp.tanh(xp.concat([p["A"], p["v"][:, None], p["V"]], axis=1))[:, 2:-2],
+    ),
+    "rows": ({"V": "Nm"}, lambda p, xp: xp.tanh(p["V"])[1:-2] + p["V"][-1]),
+    "one above the other": (
+        {"V": "nm", "B": "3m"},
+        lambda p, xp: xp.exp(xp.concat([p["B"], p["V"]]))[: p["V"].shape[0]],
+    ),
+    "stacked": ({"V": "3m", "u": "n", "v": "n"}, lambda p, xp: xp.stack([p["u"], p["v"], p["u"]], axis=1) @ p["V"]),
+    "single numbers": ({"V": "nm", "s": "3"}, lambda p, xp: p["V"] * p["s"][1] + xp.sum(p["s"][1:]) - p["V"][0, 0]),
 }
+
+# Ways to write what is multiplied, with records in columns, or as vectors.
+WAYS = {
+    "other way round": ({"W": "nm", "b": "m"}, lambda p, a, xp: (p["W"].T @ a.T + p["b"][:, None]).T),
+    "columns throughout": (
+        {"W": "nm", "V": "mm"},
+        lambda p, a, xp: (p["V"] @ softmax(p["W"].T @ a.T, 0, xp)).T,
+    ),
+    "by vectors": (
+        {"u": "n", "v": "m", "U": "nm"},
+        lambda p, a, xp: (a @ p["u"])[:, None] * p["v"] + xp.vecdot(a, p["u"])[:, None] + p["u"] @ p["U"],
+    ),
+    "turned inside": ({"W": "nm", "s": "n"}, lambda p, a, xp: xp.tanh(p["s"][:, None] * a.T).T @ p["W"]),
+}
+KINDS |= WAYS
 
 
 @dataclass(frozen=True)
@@ -57,7 +85,7 @@ class Computed(Block):
     units: int
 
     def parameters(self, inputs):
-        sizes = {"n": inputs, "m": self.units, "1": 1, "3": 3}
+        sizes = {"n": inputs, "m": self.units, "1": 1, "3": 3, "N": inputs + 3, "M": self.units + 3}
         shapes = {**KINDS[self.kind][0], "c": "m"}
         return {name: Parameter(tuple(sizes[s] for s in shape), drawn) for name, shape in shapes.items()}
 
@@ -68,8 +96,28 @@ class Computed(Block):
         return self.units
 
     def __call__(self, p, a, *, xp, random=None):
-        c = p["c"]
-        return xp.matmul(a, KINDS[self.kind][1](p, xp)) + c * xp.sum(c * c) + c
+        c, make = p["c"], KINDS[self.kind][1]
+        made = make(p, a, xp) if self.kind in WAYS else xp.matmul(a, make(p, xp))
+        return made + c * xp.sum(c * c) + c
+
+
+@dataclass(frozen=True)
+class Table(Block):
+    """Rows by the codes in the first column, of a table whose columns are normed."""
+
+    rows: int
+    width: int
+
+    def parameters(self, inputs):
+        return {"E": Parameter((self.rows, self.width), drawn), "s": Parameter((self.rows,), drawn)}
+
+    def outputs(self, inputs):
+        return self.width
+
+    def __call__(self, p, a, *, xp, random=None):
+        codes = xp.astype(a[:, 0], xp.int32)
+        rows = xp.take(p["E"] / xp.sqrt(xp.sum(p["E"] ** 2, axis=0) + 0.1), codes, axis=0)
+        return rows * xp.take(p["s"], codes, axis=0)[:, None] + xp.sum(p["E"], axis=0)
 
 
 SETTINGS = {
@@ -82,9 +130,12 @@ SHAPES = ((6, 5, 40, 16), (5, 1, 7, 7), (67, 90, 131, 130))  # inputs, units, re
 
 
 def program_of(kind, setting, inputs, units):
+    return program_for(Sequential(Dense(inputs + 2, "tanh"), Computed(kind, units), Dense(3)), setting, inputs)
+
+
+def program_for(network, setting, inputs):
     options = dict(SETTINGS[setting])
     optimizer, also = options.pop("optimizer"), {n: options.pop(n, False) for n in ("gradient_norm", "weighted")}
-    network = Sequential(Dense(inputs + 2, "tanh"), Computed(kind, units), Dense(3))
     return Program(network, inputs, Objective(losses.sse, **options), optimizer, **also)
 
 

@@ -5,11 +5,12 @@ import itertools
 import numpy as np
 import pytest
 from beside_float64 import PLANS, PRECISIONS, check_beside_float64
-from computed_weights import KINDS, SETTINGS, SHAPES, least_of, program_of
+from computed_weights import KINDS, SETTINGS, SHAPES, Table, least_of, program_for, program_of
 from gdkernels_numba import NumbaBackend
 
 from gdkernels.backend import Plan, verification
 from gdkernels.backend.definition_executable import bind
+from gdkernels.definition.blocks import Columns, Dense, Sequential
 from gdkernels.definition.blocks.block import initial_values
 
 CASES = [
@@ -29,6 +30,15 @@ def test_computed_weights_are_compiled_and_agree_with_float64(kind, plan, thread
     program = program_of(kind, setting, inputs, units)
     least = least_of(precision)
     check_beside_float64(program, plan, threads, precision, records, batch, rate=1e-4, least=least)
+
+
+@pytest.mark.parametrize(("plan", "threads", "setting", "precision"), [
+    ("rows", 3, "Adam, clipped", "float32"), ("tiles", 2, "penalty in the loss", "float64"),
+    ("units", 2, "momentum", "float64"), ("rows", 1, "weights", "bfloat16"),
+])  # fmt: skip
+def test_rows_of_computed_tables_are_looked_up(plan, threads, setting, precision):
+    network = Sequential(Columns([(0, Table(37, 19)), (1, Table(5, 1))], rest="passthrough"), Dense(3))
+    check_beside_float64(program_for(network, setting, 4), plan, threads, precision, 131, 50, rate=1e-4)
 
 
 def test_bits_do_not_depend_on_threads():

@@ -2,12 +2,11 @@
 
 import itertools
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from beside_float64 import compare_with_float64
-from computed_weights import KINDS, SETTINGS, SHAPES, Computed, least_of, program_of
+from computed_weights import KINDS, SETTINGS, SHAPES, Computed, Table, least_of, program_for, program_of
 from gdkernels_cupy import CuPyBackend
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.calls import calls_of
@@ -28,7 +27,7 @@ from twin import Twin
 from gdkernels.backend import PRECISIONS, Plan
 from gdkernels.backend.program import Program
 from gdkernels.definition import losses
-from gdkernels.definition.blocks import Block, Dense, Mean, Parameter, Sequential
+from gdkernels.definition.blocks import Block, Columns, Dense, Mean, Parameter, Sequential
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import ScheduleError
@@ -62,14 +61,27 @@ def test_each_kind_as_a_list(kind, shape, setting, precision, summed, fused):
     compare_with_float64(executable, program, precision, records, batch, rate=1e-4, least=least_of(precision))
 
 
+@pytest.mark.parametrize(
+    ("setting", "precision", "summed"),
+    [("Adam, clipped", "float32", "whole"), ("penalty in the loss", "float64", "in five shards"),
+     ("momentum", "bfloat16", "in three parts"), ("weights", "tf32", "whole")],
+)  # fmt: skip
+def test_rows_of_computed_tables_are_looked_up(setting, precision, summed):
+    network = Sequential(Columns([(0, Table(37, 19)), (1, Table(5, 1))], rest="passthrough"), Dense(3))
+    program, (pieces, shards) = program_for(network, setting, 4), SUMMED[summed]
+    executable = Interpreted(applicable(precision), pieces, shards=shards).compile(
+        program, Plan("interpreted", "cpu", precision)
+    )
+    compare_with_float64(executable, program, precision, 131, 50, rate=1e-4)
+
+
 # ---- by the kernels
 
 
 def side_by_side(kinds, setting, inputs, units):
     """Return a program of some kinds: one module has all their kernels."""
-    program = program_of("square", setting, inputs, units)
     ways = [Sequential(Computed(kind, units), Dense(3)) for kind in kinds]
-    return replace(program, block=Sequential(Dense(inputs + 2, "tanh"), Mean(*ways)))
+    return program_for(Sequential(Dense(inputs + 2, "tanh"), Mean(*ways)), setting, inputs)
 
 
 WIDE = (300, 257, 700, 512)

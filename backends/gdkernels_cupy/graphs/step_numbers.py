@@ -9,7 +9,7 @@ from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import NUMBER, kind_of, wide_dims
 from gdkernels.lowering.task import ScheduledTask
-from gdkernels.lowering.values import ValueSteps, is_number, vector_of
+from gdkernels.lowering.value_steps import ValueSteps, is_number, vector_of
 from gdkernels_cupy.graphs.epilogue_fusion import FusedEpilogues
 from gdkernels_cupy.graphs.operations import OperationList
 

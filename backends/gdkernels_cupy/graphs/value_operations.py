@@ -13,15 +13,17 @@ from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.elementwise import ELEMENT
 from gdkernels.lowering.steps import NUMBER, wide_dims
-from gdkernels.lowering.values import (
+from gdkernels.lowering.value_steps import (
     NOUGHT,
     Pass,
     SummedColumns,
+    ValueCopy,
     ValueProduct,
     ValueStep,
     ValueSteps,
     extents,
     is_matrix,
+    number_of,
     vector_of,
 )
 from gdkernels_cupy.graphs import operations as ops
@@ -79,6 +81,8 @@ class ValueOperations:
                 self._add_pass(step)
             elif isinstance(step, ValueProduct):
                 self._add_product(step)
+            elif isinstance(step, ValueCopy):
+                self._add_copy(step)
             elif isinstance(step, SummedColumns):
                 name = f"parts of value {step.node.id}"
                 self._found += sums_of_columns(self._array(step.source), self._new(step.node), name)
@@ -134,6 +138,13 @@ class ValueOperations:
         out, *copies = self._targets(step.node)
         self._found.append(ops.MatrixProduct(left, right, out, transpose_left, transpose_right))
         self._found += [ops.Cast(out, copy) for copy in copies]
+
+    def _add_copy(self, step: ValueCopy) -> None:
+        rows = number_of(step.node.shape[0])
+        parts = [(None if part.source is None else self._array(part.source), part) for part in step.parts]
+        for target in self._targets(step.node):
+            for source, part in parts:
+                self._found.append(ops.ColumnCopy(source, part.first, target, part.to, rows, part.count))
 
     def _operand(self, value: Node) -> tuple[DeviceBuffer, bool]:
         """Return an operand of a product, and whether the product has to transpose it."""
