@@ -13,7 +13,7 @@ from gdkernels.graph.source import user_line
 if TYPE_CHECKING:
     from gdkernels.graph.namespace import Graph
 
-__all__ = ["column", "columns", "concat", "is_counted", "row_outer", "take", "units"]
+__all__ = ["column", "columns", "concat", "is_counted", "row_outer", "stack", "take", "units"]
 
 
 def units(a: Node) -> int:
@@ -124,6 +124,15 @@ def concat(graph: Graph, arrays: Sequence[Node], axis: int | None) -> Node:
     width = graph.width(sum(map(units, parts)))
     placed = (_placed(graph, part) for part in parts)
     return graph.node("concat", tuple(placed), None, (arrays[0].shape[0], width), REAL)
+
+
+def stack(graph: Graph, vectors: Sequence[Node], axis: int) -> Node:
+    """Return vectors side by side, as columns or rows."""
+    if axis not in (0, 1, -1) or any(a.ndim != 1 for a in vectors):
+        shown = ", ".join(str(list(a.shape)) for a in vectors)
+        raise TraceError(f"stack takes vectors, along axis 0 or 1; got {shown} along {axis}{user_line()}")
+    along = 1 if axis else 0
+    return concat(graph, [graph.expand_dims(a, axis=along) for a in vectors], along)
 
 
 def take(graph: Graph, a: Node, indices: Node, axis: int | None) -> Node:

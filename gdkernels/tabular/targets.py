@@ -89,8 +89,19 @@ def network_targets(preparation: Preparation, loss: str, y: Array) -> tuple[int,
 
 
 def check_range(y: Array, table: Table, targets: tuple[str, ...], precision: str) -> None:
-    """Refuse targets that become infinite in the precision: rows kept from training may hold anything."""
-    wrong = ~(np.abs(y.reshape(len(y), -1)) < np.finfo(storage_dtype(precision)).max)
+    """Refuse targets one of which is infinite in the precision, or would be if it were kept from training.
+
+    So what is refused does not depend on the rows that are drawn.
+    """
+    columns = y.reshape(len(y), -1)
+    most = float(np.finfo(storage_dtype(precision)).max)
+    wrong = ~(np.abs(columns) < most)
+    for k in range(columns.shape[1] if not wrong.any() and y.dtype.kind == "f" else 0):
+        furthest = int(np.argmax(np.abs(columns[:, k] - np.median(columns[:, k]))))
+        others = np.delete(columns[:, k], furthest)
+        spread = float(np.std(others)) if len(others) else 0.0
+        if spread and abs(float(columns[furthest, k]) / spread - float(np.mean(others)) / spread) > most:
+            wrong[furthest, k] = True
     if wrong.any():
         row, column = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
         value = np.asarray(table.columns[targets[column]])[row]

@@ -260,3 +260,20 @@ def test_a_column_of_numbers_that_is_read_as_text_is_noted(table):
     assert any("numbers in parentheses" in r for r in gd.TabularPredictor("y").describe(losses)["remarks"])
     named = gd.TabularPredictor("y", categorical="share", **QUICK | {"epochs": 1}).fit(mixed)
     assert not any("read as text" in r for r in named.result_.remarks)
+
+
+@pytest.mark.parametrize("furthest", [-1e38, -1e39, -1e100, -1e200])
+def test_describe_refuses_the_targets_that_training_refuses(furthest):
+    y = [1.0, 2.0] * 20
+    y[7] = furthest
+    answers = []
+    for seed in range(3):  # whether or not that row is kept from training
+        predictor = gd.TabularPredictor("y", seed=seed, hidden=2, epochs=1, average=1, backend="numpy")
+        for use in (predictor.describe, predictor.fit):
+            try:
+                use({"a": np.arange(40.0) % 7, "y": y})
+                answers.append("")
+            except gd.InputError as error:
+                answers.append(str(error))
+    assert len(set(answers)) == 1
+    assert bool(answers[0]) == (furthest < -1e38)
