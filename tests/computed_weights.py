@@ -72,6 +72,10 @@ WAYS = {
         {"u": "n", "v": "m", "U": "nm"},
         lambda p, a, xp: (a @ p["u"])[:, None] * p["v"] + xp.vecdot(a, p["u"])[:, None] + p["u"] @ p["U"],
     ),
+    "with a row of ones": (
+        {"W": "Nm", "k": "m1", "v": "n"},
+        lambda p, a, xp: (p["W"][2:].T @ xp.concat([a.T, xp.ones_like(a.T[:1])], axis=0) + p["k"] + p["v"] @ a.T).T,
+    ),
     "turned inside": ({"W": "nm", "s": "n"}, lambda p, a, xp: xp.tanh(p["s"][:, None] * a.T).T @ p["W"]),
 }
 KINDS |= WAYS
