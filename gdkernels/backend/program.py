@@ -167,11 +167,11 @@ class Program:
 
     @cached_property
     def multiply_adds(self) -> int:
-        """The multiply-adds in the products of a record's forward pass."""
+        """The multiply-adds in the products of a record's forward pass; those of parameters alone are no record's."""
         found = self._flops_of_products(records=1)
         if found is None:
             return sum(math.prod(p.shape) for p in self.parameters.values() if len(p.shape) == 2)
-        return found // 2
+        return (found - self.flops_before_records) // 2
 
     @cached_property
     def flops_before_records(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.groups import joined
+from gdkernels.groups import Group, joined
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table
 from gdkernels.tables.cross_fit import CrossFit
@@ -28,7 +28,7 @@ from gdkernels.tabular.hyperparameters import (
     trainer_arguments,
 )
 from gdkernels.tabular.prediction import PreparedNetwork
-from gdkernels.tabular.ranks import agree_on_data
+from gdkernels.tabular.ranks import agree_on_data, by_ranks
 from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.search import search_rows, searched
@@ -80,7 +80,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         y = preparation.transform_targets(table)
         x, profiles = _inputs(preparation, table, rows.learn)
     remarks += [*remarks_on(settings, table, preparation, rows.learn), *unasked(settings, learn)]
-    check_range(y, table, targets, settings.precision)
+    check_range(y, table, preparation, settings.precision)
     check_test_file(settings, preparation)
     outputs, network_y = network_targets(preparation, loss, y)
     network = network_arguments(settings, task, loss, counts["train"], outputs, x[rows.learn], preparation.day_numbers)
@@ -111,7 +111,8 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         if settings.test_file is not None:
             test, said = measured_on(settings, model)
         else:
-            test, said = _evaluated(model, x[rows.test], truth_of(preparation, table, y)[rows.test]), rows.said
+            truth = truth_of(preparation, table, y)[rows.test]
+            test, said = _evaluated(joined(settings.group), model, x[rows.test], truth), rows.said
     return TabularResult(
         source=table.source,
         preparation=preparation,
@@ -144,11 +145,14 @@ def _inputs(
     return x, profiles_of(own, preparation, encoded[learn])
 
 
-def _evaluated(model: PreparedNetwork, x: npt.NDArray[Any], truth: npt.NDArray[Any]) -> Evaluation | None:
-    """Return the figures on rows kept from training; None where there are none."""
+def _evaluated(group: Group, model: PreparedNetwork, x: npt.NDArray[Any], truth: npt.NDArray[Any]) -> Evaluation | None:
+    """Return the figures on rows kept from training, which the ranks predict together; None where there are none."""
     evaluation = EvaluationInParts(model.preparation)
     if len(x):
-        evaluation.add(truth, model.prepared_in_pieces(x))
+        model.outputs(x[:1])  # so that the network is where it computes on every rank, and rounded as there
+        pieces = model.pieces(len(x))
+        outputs = by_ranks(group, len(pieces), lambda k: model.outputs(x[pieces[k]]))
+        evaluation.add(truth, map(model.of_outputs, outputs))
     return evaluation.result()
 
 

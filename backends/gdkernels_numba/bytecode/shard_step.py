@@ -127,9 +127,8 @@ class ShardStep:
 
     @property
     def totals(self) -> npt.NDArray[np.float64]:
-        found: npt.NDArray[np.float64] = np.zeros(len(self._in_rows))
-        for of_tile in self._found:  # one after the other, as the interpreter adds them
-            found += of_tile[self._in_rows]
+        # One after the other, as the interpreter adds them to 0.
+        found: npt.NDArray[np.float64] = np.add.accumulate(self._found[:, self._in_rows], axis=0)[-1] + 0.0
         return found
 
     @property
