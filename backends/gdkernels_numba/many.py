@@ -28,7 +28,7 @@ __all__ = ["run_jobs"]
 Totals = list[tuple[float, float | None]]
 
 _SHAPES = 16  # whose workspaces are kept, one for each thread
-_A_WHILE = 1e-4  # seconds until it is asked again whether a job is done, or that others have to begin
+_A_WHILE = 1e-4  # seconds until it is asked again whether a job is done
 _MANY = 1 << 62
 
 
@@ -168,7 +168,6 @@ class _Queue:
         jobs = [partial(self._job_taker, int(record.ctypes.data)) for record in self._records[1:]]
         self._others = OtherThreads(jobs, self._close)
         self._others.start()
-        self._others.wait_until_begun(_A_WHILE)  # they need Python's lock once, which the next job would hold up
 
     def _shape(self, bound: BoundStep) -> int:
         """Return the number of a bound step, of which each thread has a copy."""

@@ -3,8 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 from gdkernels.errors import BackendError
 from gdkernels_numba.cpu.affinity import TakenCores
@@ -24,18 +23,10 @@ class _ThreadJob:
         self.error: BaseException | None = None
         # No `threading.Event`: an interrupt within its Python code leaves its lock held, and both wait for ever.
         self._told: SimpleQueue[None] = SimpleQueue()
-        self._begun: SimpleQueue[None] = SimpleQueue()
 
     def begin(self) -> bool:
         """Return whether the job may begin: not if it was spared before."""
-        begins = self._begins.setdefault("begins", True)  # one of two threads is first, and asks again as it likes
-        self._begun.put(None)
-        return begins
-
-    def wait_until_begun(self, seconds: float) -> None:
-        """Wait until it begins, or so long."""
-        with suppress(Empty):
-            self._begun.get(timeout=seconds)
+        return self._begins.setdefault("begins", True)  # one of two threads is first, and asks again as it likes
 
     def spare(self) -> None:
         """End it, unless it has begun."""
@@ -157,11 +148,6 @@ class OtherThreads:
         """Begin all jobs."""
         for worker, task in zip(self._workers, self._tasks, strict=True):
             worker.start(task)
-
-    def wait_until_begun(self, seconds: float) -> None:
-        """Wait until all jobs begin, for each so long at most: its core may be taken."""
-        for task in self._tasks:
-            task.wait_until_begun(seconds)
 
     def spare(self) -> None:
         """End those that have not begun."""
