@@ -52,6 +52,7 @@ ROOMS = {
         "vm",
         "compilation",
         "plan",
+        "orders",
         "bytecode",
         "many",
         "executable",

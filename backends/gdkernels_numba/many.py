@@ -139,12 +139,13 @@ class _Queue:
         orders = prepared.orders
         row = JobRow(
             shape=shape,
-            order=address_of(orders),
+            order=address_of(orders.numbers),
             records=prepared.records,
             steps=steps,
             scalars=0 if numbers is None else address_of(numbers),
             epochs=epochs,
             results=address_of(results),
+            drawing=0 if orders.drawing is None else address_of(orders.drawing),
         )
         words = np.array([*row, *map(address_of, arrays)], np.int64)
         waiting = _Waiting(job, prepared, words, results, (numbers, arrays, orders), time.perf_counter())

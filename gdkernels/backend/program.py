@@ -167,14 +167,26 @@ class Program:
 
     @cached_property
     def multiply_adds(self) -> int:
-        """The multiply-adds in the products of a record's forward pass."""
-        if layers_in(self.block) is None:
-            try:
-                traced = self.trace_forward()
-                return cost([traced.output], {**traced.sizes, str(traced.batch): 1}, itemsize=1).product_flops // 2
-            except TraceError:  # it only predicts, as a definition
-                pass
-        return sum(math.prod(p.shape) for p in self.parameters.values() if len(p.shape) == 2)
+        """The multiply-adds in the products of a record's forward pass; those of parameters alone are no record's."""
+        found = self._flops_of_products(records=1)
+        if found is None:
+            return sum(math.prod(p.shape) for p in self.parameters.values() if len(p.shape) == 2)
+        return (found - self.flops_before_records) // 2
+
+    @cached_property
+    def flops_before_records(self) -> int:
+        """The FLOPs of products that a forward pass makes of parameters alone, before it looks at any record."""
+        return self._flops_of_products(records=0) or 0
+
+    def _flops_of_products(self, records: int) -> int | None:
+        """Return what products of a forward pass take; None for layers, which are plain, and where it is unknown."""
+        if layers_in(self.block) is not None:
+            return None
+        try:
+            traced = self.trace_forward()
+        except TraceError:  # it only predicts, as a definition
+            return None
+        return cost([traced.output], {**traced.sizes, str(traced.batch): records}, itemsize=1).product_flops
 
     @cached_property
     def draws(self) -> bool:

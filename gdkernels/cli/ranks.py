@@ -71,16 +71,15 @@ class CommandRanks:
                 )
             time.sleep(_SEEN)
             return InputError.exit_code
-        if self._started is not None and self._command == _CALIBRATE and not {*_HELP} & {*self._arguments}:
-            if any(_command_of(command)[:1] == [_CALIBRATE] for command in commands_beside()):
-                if not self._started.rank:
-                    print(
-                        f"gdkernels: {self._started.size} processes were started ({self._started.variable}), and more "
-                        "than one of them on this machine, where they would slow each other down: start one there",
-                        file=sys.stderr,
-                    )
-                time.sleep(_SEEN)
-                return InputError.exit_code
+        if self._started is not None and self._calibrates_beside_another():
+            if not self._started.rank:
+                print(
+                    f"gdkernels: {self._started.size} processes were started ({self._started.variable}), and more than "
+                    "one of them on this machine, where they would slow each other down: start one there",
+                    file=sys.stderr,
+                )
+            time.sleep(_SEEN)
+            return InputError.exit_code
         if not self._meets:
             return None
         try:
@@ -94,6 +93,11 @@ class CommandRanks:
     def _are_mixed(self) -> bool:
         """Return whether others that train beside this process do not join what it joins, or join without it."""
         return any(joins is self._is_alone for joins in map(_joins, commands_beside()) if joins is not None)
+
+    def _calibrates_beside_another(self) -> bool:
+        if self._command != _CALIBRATE or {*_HELP} & {*self._arguments}:
+            return False
+        return any(_command_of(command)[:1] == [_CALIBRATE] for command in commands_beside())
 
     def join(self, args: Namespace) -> None:
         """Join the group that the command asks for, or that a launcher has started, before anything is read.

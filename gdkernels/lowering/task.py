@@ -16,7 +16,8 @@ from gdkernels.lowering.cut import Cut, cut
 from gdkernels.lowering.elementwise import Recipe, recipe_of
 from gdkernels.lowering.schedule import PREDICTION, schedule
 from gdkernels.lowering.steps import COLUMN, StepSchedule, kind_of, value_of
-from gdkernels.lowering.values import Values, ValueSteps
+from gdkernels.lowering.value_steps import ValueSteps
+from gdkernels.lowering.values import Values
 
 __all__ = ["DATA", "ScheduledTask", "schedule_prediction", "schedule_products", "schedule_sums", "schedule_training"]
 

@@ -12,8 +12,9 @@ from gdkernels.definition.activations import Activation
 from gdkernels.definition.blocks import Block
 from gdkernels.definition.blocks.checks import check_block
 from gdkernels.definition.blocks.columns import named
-from gdkernels.definition.losses import BinaryCrossEntropy, Loss
+from gdkernels.definition.losses import Loss
 from gdkernels.errors import InputError
+from gdkernels.models.predicting import predicted, probabilities
 from gdkernels.network import BoundNetwork, Structure
 from gdkernels.system.notebook import html_table
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from gdkernels.definition.optimizers import Optimizer
     from gdkernels.definition.schedules import ScheduleFunction
     from gdkernels.definition.solvers import Solver
-    from gdkernels.dispatch.binding import Binding
     from gdkernels.groups import Group
     from gdkernels.metrics import Metric
     from gdkernels.models.continuation import Continuation
@@ -66,9 +66,7 @@ class Network:
 
     _continuation: Continuation | None = None
     _network: BoundNetwork | None = None
-    _made: Callable[[int, Sequence[str] | None], BoundNetwork] | None = (
-        None  # where the number of inputs is not known yet
-    )
+    _made: Callable[[int, Sequence[str] | None], BoundNetwork] | None = None  # until the number of inputs is known
 
     def __init__(
         self,
@@ -310,19 +308,7 @@ class Network:
         The result comes back as X's array type, on X's device; of a frame, as a NumPy array. A frame needs the columns
         that the network was trained on, in any order; others are left alone.
         """
-        network = self._known(X)
-
-        def predicted(binding: Binding) -> Any:
-            output, xp = network.place_and_predict(X), binding.xp
-            if network.objective is not None and network.objective.classifies:
-                if isinstance(network.objective.loss, BinaryCrossEntropy):
-                    output = xp.astype(output > 0.5, xp.int64)
-                    output = output[:, 0] if network.outputs == 1 else output
-                else:
-                    output = xp.argmax(output, axis=1)
-            return binding.give_back(output, X)
-
-        return network.computing(X, predicted)
+        return predicted(self._known(X), X)
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probabilities [records, outputs] of the classes; with one output, that of class 1.
@@ -332,11 +318,7 @@ class Network:
         InputError
             If the network was not trained with a cross-entropy.
         """
-        objective = self.network.objective
-        if objective is None or not objective.classifies:
-            raise InputError("predict_proba needs a network that was trained with loss='cross_entropy'")
-        network = self.network
-        return network.computing(X, lambda binding: binding.give_back(network.place_and_predict(X), X))
+        return probabilities(self.network, X)
 
     def loss(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> float:
         """Return the loss: its mean per record, or with `reduction` "sum" E.

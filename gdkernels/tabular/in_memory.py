@@ -80,7 +80,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         y = preparation.transform_targets(table)
         x, profiles = _inputs(preparation, table, rows.learn)
     remarks += [*remarks_on(settings, table, preparation, rows.learn), *unasked(settings, learn)]
-    check_range(y, table, targets, settings.precision)
+    check_range(y, table, preparation, settings.precision)
     check_test_file(settings, preparation)
     outputs, network_y = network_targets(preparation, loss, y)
     network = network_arguments(settings, task, loss, counts["train"], outputs, x[rows.learn], preparation.day_numbers)

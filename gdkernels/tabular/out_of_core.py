@@ -123,7 +123,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
 
     def prepare(part: Table, numbers: npt.NDArray[Any], places: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         y = preparation.transform_targets(part)
-        check_range(y, part, targets, settings.precision)
+        check_range(y, part, preparation, settings.precision)
         x = preparation.transform(part)
         if cross_fit is not None and (own := places != TEST).any():
             x[own] = cross_fit.transform(part.take(own), numbers[own])

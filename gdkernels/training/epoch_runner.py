@@ -258,12 +258,9 @@ class EpochRunner:
         self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
         coming = range(self.epochs_done, self.epochs_done + epochs)
         executable = self._steps.on(data)
-        drawn = orders_of_epochs(self.order, self.network.seed, coming, records, self.order_stream)
+        orders = orders_of_epochs(self.order, self.network.seed, coming, records, self.order_stream, executable)
         if self.order is not None:
-            agree_on_orders(self.sharding.group, drawn)
-        keyed = executable.takes_keyed_orders and all(isinstance(order, KeyedOrder) for order in drawn)
-        whole = keyed or isinstance(drawn, np.ndarray)
-        orders: Any = drawn if whole else np.stack([np.asarray(order) for order in drawn])
+            agree_on_orders(self.sharding.group, orders)
         rates = rates_of_epochs(self.settings, coming, -(-records // batch), pace)
         return Job(executable, self._copied_state(), data.x, data.y, orders, batch, rates, data.weights)
 
@@ -317,10 +314,11 @@ class EpochRunner:
         state = self._copied_state()
         for _ in range(epochs):
             before, began = state.copy(xp), time.perf_counter()
-            drawn, rates = self._order_of(self.epochs_done, records), self._rates(-(-records // batch), pace())
-            order: Any = drawn if executable.takes_keyed_orders else np.asarray(drawn)
+            rates = self._rates(-(-records // batch), pace())
+            this = range(self.epochs_done, self.epochs_done + 1)
+            order = orders_of_epochs(self.order, self.network.seed, this, records, self.order_stream, executable)
             self.restore(before)
-            error, norm = executable.run(state, data.x, data.y, order, batch, rates, *weights)
+            ((error, norm),) = executable.run_epochs(state, data.x, data.y, order, batch, rates[None], *weights)
             if not (math.isfinite(error) and all_finite(*state.parameters.values(), xp=xp)):
                 self.run(data, pace(), gradient_norm=gradient_norm)  # which finds out what went wrong
                 raise AssertionError("an epoch that diverged has come out well")

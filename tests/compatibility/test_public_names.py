@@ -262,6 +262,7 @@ NAMES = {
         Backend.compiles_weighted
         Backend.devices()
         Backend.expected()
+        Backend.for_layers(flops, longest)
         Backend.for_products(flops)
         Backend.lacks(precision)
         Backend.memory(device)

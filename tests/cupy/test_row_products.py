@@ -20,7 +20,7 @@ from gdkernels.backend.program import Program
 from gdkernels.definition import losses
 from gdkernels.errors import BackendError, ScheduleError
 
-DECLINED = {"other way round", "computed of parameters", "a number", "bias of a transpose"}
+DECLINED = {"computed of parameters", "a number", "itself and computed of"}
 
 
 class Wide(OnHost):

@@ -224,7 +224,7 @@ def _write_flat_change(
 def _write_row_sums(
     writer: InstructionWriter,
     stream: InstructionStream,
-    name: str,
+    name: str | None,
     sums: RowSums | EntrySums,
     blocks: range,
     start: int,
@@ -232,21 +232,24 @@ def _write_row_sums(
     *,
     clear: bool = False,
 ) -> None:
-    """Write the sums by code in this piece's blocks of a table's gradient, which were 0; or set them to 0 again."""
+    """Write the sums by code in this piece's blocks of a table's gradient, which were 0; or set them to 0 again.
+
+    Without a name, gradients of parameters are computed of them.
+    """
     layout, matrix = writer.layout, writer.layout.gradients.of[writer.number][sums.node.id]
     right, _ = layout.buffer(sums.right, writer.number)
     square = writer.format.panel**2
     low, high, first, stop = 0, _ALL, blocks.start, blocks.stop
-    to = layout.rows_of(name, matrix)
+    to = layout.rows_of_array(sums.node, matrix) if name is None else layout.rows_of(name, matrix)
     if name in layout.forms.flat:
         low, high, first, stop = first * square, stop * square, 0, _ALL
-    elif layout.forms.is_kept_as_row(layout.task.parameters[name]):  # then columns are rows
+    elif layout.forms.is_kept_as_row(sums.node):  # then columns are rows
         low, high = (start + k * writer.format.panel for k in (first, stop))
         high, first, stop = min(high, start + columns), 0, _ALL
     else:
         to = to._replace(base=layout.at_column(matrix, start))
     shift = start if stop < _ALL else 0
-    columns = columns if stop < _ALL else layout.forms.size(layout.task.parameters[name], 1)
+    columns = columns if stop < _ALL else layout.forms.size(sums.node, 1)
     d = StridedAddress(right.address, right.pitch, right.panel)
     mine = {"columns": columns, "low": low, "high": high, "first": first, "stop": stop}
     if isinstance(sums, RowSums):
@@ -339,7 +342,10 @@ def write_gradient(
 
 
 def write_sums(writer: InstructionWriter, stream: InstructionStream, share: int, shares: int) -> None:
-    """Write one of some shares of the sums over the batch that are needed before the update."""
+    """Write one of some shares of the sums over the batch that are needed before the update.
+
+    Sums by code are set to 0 again with it.
+    """
     layout, form = writer.layout, writer.format
     gradients = layout.gradients
     for accumulation in gradients.needed:
@@ -349,6 +355,14 @@ def write_sums(writer: InstructionWriter, stream: InstructionStream, share: int,
         if first < stop:
             with stream.with_body(ForBlocks(rows=rows, columns=columns, first=first, stop=stop)):
                 write_gradient(writer, stream, accumulation, [])
+    for sums in gradients.needed_by_row:
+        columns = gradients.of[writer.number][sums.node.id].columns
+        rows = 1 if layout.forms.is_kept_as_row(sums.node) else layout.forms.size(sums.node, 0)
+        blocks = panels_of(rows, form) * panels_of(columns, form)
+        mine = range(blocks * share // shares, blocks * (share + 1) // shares)
+        if mine:
+            _write_row_sums(writer, stream, None, sums, mine, 0, columns)
+            _write_row_sums(writer, writer.updates[-1], None, sums, mine, 0, columns, clear=True)
 
 
 def written_by(

@@ -16,6 +16,7 @@ from gdkernels_numba.vm.intrinsics import (
     word,
 )
 from gdkernels_numba.vm.job_fields import JOB, PATCH, QUEUE, SLOTS, WORKER, WORKSPACE
+from gdkernels_numba.vm.orders import draw_orders
 from gdkernels_numba.vm.run import interpret
 from gdkernels_numba.vm.thread_context import CONTEXT
 
@@ -39,6 +40,8 @@ def claim_job(queue: int) -> int:
 
 def do_job(workspace: int, row: int) -> None:
     """Do a job in the memory that a thread has for its shape."""
+    if word(row, JOB.drawing):
+        draw_orders(word(row, JOB.drawing))
     patch = word(workspace, WORKSPACE.patches)
     for _ in range(word(workspace, WORKSPACE.patch_count)):
         address = word(row, _ARRAYS + word(patch, PATCH.array)) + word(patch, PATCH.offset)
