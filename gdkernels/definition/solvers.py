@@ -8,7 +8,7 @@ from abc import ABC
 from dataclasses import dataclass
 
 from gdkernels.definition.checks import check_number
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 
 __all__ = ["LBFGS", "LevenbergMarquardt", "Solver"]
 
@@ -57,7 +57,7 @@ class LevenbergMarquardt(Solver):
 
     def __post_init__(self) -> None:
         if not isinstance(self.bayes, bool):
-            raise InputError(f"LevenbergMarquardt: bayes must be True or False, got {self.bayes!r}")
+            raise InputError(f"LevenbergMarquardt: bayes must be True or False, got {shown(self.bayes)}")
         check_number(self, "damping", lambda v: v > 0, "a finite number above 0")
         for field in ("gradient_tolerance", "step_tolerance", "error_goal"):
             check_number(self, field, lambda v: v >= 0, "a finite number of at least 0")

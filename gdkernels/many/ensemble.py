@@ -16,7 +16,7 @@ from gdkernels.definition.blocks.names import inside, names_inside
 from gdkernels.definition.losses import BinaryCrossEntropy, Loss
 from gdkernels.definition.naming import describe, restore
 from gdkernels.definition.objective import Objective
-from gdkernels.errors import FileError, InputError
+from gdkernels.errors import FileError, InputError, shown
 from gdkernels.metrics import log_loss, rmse
 from gdkernels.models.mlp import load_network, model_of
 from gdkernels.models.network import Network
@@ -104,7 +104,8 @@ class Ensemble:
         """
         first = self.models[0].network
         blocks = [model.network.structure.whole for model in self.models]
-        made = Network(Mean(*blocks), first.inputs, seed=first.seed)
+        exact = any(model.network.precision == "float64" for model in self.models)
+        made = Network(Mean(*blocks), first.inputs, seed=first.seed, precision="float64" if exact else "float32")
         among = {
             inside(name, k): array
             for k, model in enumerate(self.models)
@@ -234,7 +235,7 @@ class Ensemble:
             If no model has a finite loss there.
         """
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-            raise InputError(f"size must be a whole number of at least 1, got {size!r}")
+            raise InputError(f"size must be a whole number of at least 1, got {shown(size)}")
         whole = cls(models)
         outputs = [np.asarray(_outputs(model, X), np.float64) for model in whole.models]
         measure = loss or (_log_loss if cls._classifies(whole.models[0]) else rmse)

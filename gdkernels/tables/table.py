@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.column_data import Column, Rows, taken
 from gdkernels.tables.values import plain_column
@@ -65,9 +65,15 @@ class Table:
         Raises
         ------
         InputError
-            For columns of different lengths, or none.
+            For columns of different lengths, or none, and for values that are neither numbers nor text.
         """
-        table = cls({str(name): plain_column(values) for name, values in columns.items()}, source)
+        read: dict[str, Column] = {}
+        for name, values in columns.items():
+            try:
+                read[str(name)] = plain_column(values)
+            except InputError as error:
+                raise InputError(f"column {str(name)!r} of {source} {error}") from None
+        table = cls(read, source)
         lengths = {len(column) for column in table.columns.values()}
         if len(lengths) != 1:
             raise InputError(f"the columns of {source} must have one length, not {sorted(lengths) or 'none'}")
@@ -89,6 +95,8 @@ class UnreadTable:
 
 def no_column(name: str, names: Sequence[str], source: str) -> InputError:
     """Return the error for a column that is not there, closest names first."""
+    if len(name) > 80:  # a path, a table or the like
+        return InputError(f"{source} has no column {shown(name)}. It has {listed(names)}")
     lower = {known.lower(): known for known in reversed(names)}
     close = [lower[found] for found in get_close_matches(name.lower(), lower, n=3)]
     guess = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
