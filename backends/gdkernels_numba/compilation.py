@@ -88,7 +88,8 @@ def kernels_of(tasks: Sequence[ScheduledTask], format: Format) -> Kernels:
     code = code_of_loops(format, tuple(names))
     loops = {loop: code.address(names[recipe]) for task in tasks for loop, recipe in task.recipes.items()}
     shared = shared_kernels(format)
-    if any(task.schedule.moves or task.schedule.takes_entries for task in tasks):
+    moves = (task.values is not None and task.values.moves for task in tasks)
+    if any(moves) or any(task.schedule.moves or task.schedule.takes_entries for task in tasks):
         moving = _moves_by_number(format)
         address = {**shared.address, **{name: moving.address(name) for name in CODED_MOVES}}
         shared = replace(shared, owner=(*shared.owner, moving), address=address)

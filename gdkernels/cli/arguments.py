@@ -43,7 +43,14 @@ def option(keyword: str, value: object = None) -> str:
         return name
     if isinstance(value, Mapping):
         return " ".join(f"{name} {shlex.quote(f'{column}={words}')}" for column, words in value.items())
-    return " ".join([name, *(map(repr, value) if isinstance(value, list) else [str(value)])])
+    values = value if isinstance(value, list) else [value]
+    return " ".join(_given(name, str(one)) for one in values)
+
+
+def _given(name: str, value: str) -> str:
+    """Return an option with its value, as a shell and argparse take it: ``-x`` by itself would be an option."""
+    divider = "=" if re.match("-[^0-9.]", value) else " "
+    return f"{name}{divider}{shlex.quote(value)}"
 
 
 class Parser(ArgumentParser):

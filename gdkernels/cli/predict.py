@@ -17,6 +17,7 @@ from gdkernels.system.atomic_files import check_destination, write_atomically
 from gdkernels.system.printable import one_line
 from gdkernels.tables import Preparation
 from gdkernels.tables.table import Table, no_column
+from gdkernels.tables.unread import refuse_unread
 from gdkernels.tables.writing import Part, cells_of, check_format, write_csv, writer_for
 from gdkernels.tabular import Prediction, TabularPredictor
 from gdkernels.tabular.drift import Drift
@@ -91,6 +92,7 @@ def _predictions(
         for name in keep:
             if name not in table.columns:
                 raise no_column(name, table.names, table.source)
+        refuse_unread(table, keep, "it cannot be copied beside the predictions")
         yield _part(predictor.preparation_, table, prediction, keep, typed=typed)
         drift.add(table)
 

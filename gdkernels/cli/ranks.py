@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 from gdkernels.errors import GdkernelsError, InputError
 from gdkernels.groups import Group, SerialGroup, joined
-from gdkernels.groups.agreement import end_together
+from gdkernels.groups.agreement import agree, end_together
 from gdkernels.groups.launchers import WORLD_SIZE, commands_beside, launched, world_size
 from gdkernels.system.printable import one_line
 
@@ -45,6 +45,7 @@ class CommandRanks:
     def __init__(self, arguments: Sequence[str]) -> None:
         self.group: Group = SerialGroup()
         self._started = started = launched()  # joining makes processes forget it
+        self._command = next(iter(arguments), "")
         named = _values("--group", arguments)
         together = [*arguments[:1]] in [[name] for name in _COMMANDS]
         shared = together and "none" not in named
@@ -103,6 +104,7 @@ class CommandRanks:
                     world_size(),
                 )
         self.group = joined(args.group)
+        agree(self.group, {"command": self._command})
         args.group = self.group
         if self.group.rank:
             self.is_quiet = True

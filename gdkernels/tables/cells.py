@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CellBlock", "Cells", "Distinct"]
+__all__ = ["CellBlock", "Cells", "Distinct", "unwrapped"]
 
 Rows = npt.NDArray[Any] | slice
 
 _BETWEEN = "\0"  # in no text file: `gdkernels.tables.streams.encoding_of` refuses it
+_WRAPPED = re.compile(r'(?:^|(?<=\0))\s*="([^"\0]*)"\s*(?=\0|$)')
 _REPEATED = 4  # times that each different cell of a block is there, on average, for these to be kept
 
 
@@ -73,6 +75,11 @@ class CellBlock:
         return self.text.split(_BETWEEN, count)[:count]
 
 
+def unwrapped(text: str) -> str:
+    """Return cells, with NUL between them, without what spreadsheets put around text to keep it: ``="1.5"``."""
+    return _WRAPPED.sub(r"\1", text) if '="' in text else text
+
+
 class Cells:
     """A column of text, each cell as it is spelled.
 
@@ -125,7 +132,7 @@ class Cells:
     @classmethod
     def of_block(cls, texts: Sequence[str], count: int, delimiter: str | None) -> Cells:
         """Return so many cells that `texts` hold, each of them some with NUL between."""
-        return cls([_BETWEEN.join(texts)], [count], delimiter)
+        return cls([unwrapped(_BETWEEN.join(texts))], [count], delimiter)
 
     def blocks(self) -> Iterator[CellBlock]:
         """Yield the cells, some thousands at a time."""

@@ -1,7 +1,7 @@
 """Dates and times as people write them: which patterns a cell follows, and its parts.
 
-Patterns are those of `time.strftime`, read in English wherever the program runs. A month's name may be whole or
-shortened, figures may lack a leading zero.
+Patterns are those of `time.strftime`, read alike wherever the program runs. A month's name may be whole or shortened,
+and is known in several languages; figures may lack a leading zero, and be those of other scripts.
 """
 
 from __future__ import annotations
@@ -11,58 +11,61 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import cache, lru_cache
 from itertools import product
 
+from gdkernels.tables.calendar_names import MONTHS, WEEKDAYS
+from gdkernels.tables.scripts import in_ascii
+
 __all__ = ["BARE", "ISO", "is_clock", "is_pattern", "moment_of", "patterns_of"]
 
 ISO = "ISO 8601"
-BARE = "%Y%m%d"  # without separators: as likely a number or a code, so that all of a column has to look like it
+# Without separators, by their figures: as likely numbers or codes, so that all of a column has to look like it.
+BARE = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_FIGURES_OF_BARE = {pattern: figures for figures, pattern in BARE.items()}
 
 _DAYS = (
-    *("%d.%m.%Y", "%d.%m.%y", "%Y.%m.%d", "%Y-%m-%d"),
+    *("%d.%m.%Y", "%d.%m.%y", "%Y.%m.%d", "%Y-%m-%d", "%d. %m. %Y", "%Y. %m. %d.", "%Y. %m. %d"),
+    *("%Y年%m月%d日", "%Y年%m月", "%Y년 %m월 %d일", "%Y년 %m월"),
     *("%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%m/%d/%y", "%d/%m/%y", "%y/%m/%d"),
     *("%d-%m-%Y", "%m-%d-%Y", "%d-%m-%y", "%m-%d-%y", "%y-%m-%d"),
     *("%d %b %Y", "%d. %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%d %b %y"),
     *("%b %d, %Y", "%b %d %Y", "%b-%d-%Y", "%Y %b %d", "%Y-%b-%d", "%a, %d %b %Y", "%a %b %d %Y"),
+    *("%a, %b %d, %Y", "%a %d %b %Y", "%a, %d. %b %Y", "%a %d. %b %Y", "%a, %d.%m.%Y", "%a %d.%m.%Y", "%a %Y-%m-%d"),
+    *("%a %m/%d/%Y", "%a %d/%m/%Y", "%d de %b de %Y", "%d de %b %Y", "%a, %d de %b de %Y", "%d of %b %Y"),
+    *("%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y", "%d/%b/%Y:%H:%M:%S %z", "%d/%b/%Y:%H:%M:%S"),
     *("%b %Y", "%b-%y", "%b-%Y", "%Y-%m", "%m/%Y"),
 )
 _TIMES = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I %p")
+_TIMES_OF_DAYS = (*_TIMES, "%Hh%M", "%H:%M Uhr", "%H:%M:%S Uhr")  # by itself, 12h30 may be a duration
 _ZONES = ("", "%z", " %z")
-_AFTER_DAY = tuple(map("".join, product((" ", ", ", "T"), _TIMES, _ZONES)))
+_AFTER_DAY = tuple(map("".join, product((" ", ", ", "T"), _TIMES_OF_DAYS, _ZONES)))
 _CLOCKS = (*_TIMES, "%H.%M.%S")  # a time alone; 18.00 is a number
 
-_MONTHS = (
-    *("january", "february", "march", "april", "may", "june"),
-    *("july", "august", "september", "october", "november", "december"),
-)
-_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-
-
-def _named(names: tuple[str, ...]) -> str:
-    return "|".join(f"{name[:3]}(?:{name[3:]})?" if name[3:] else name for name in names)
-
-
-_MONTH = f"sept|{_named(_MONTHS)}"
+_MONTH, _WEEKDAY = ("|".join(sorted(names, key=len, reverse=True)) for names in (MONTHS, WEEKDAYS))
+_ORDINAL = "st|nd|rd|th|er"
 _FIGURES = {
-    "Y": r"(?P<Y>\d{4})",
-    "y": r"(?P<y>\d{2})",
-    "m": r"(?P<m>\d{1,2})",
-    "d": r"(?P<d>\d{1,2})",
-    "H": r"(?P<H>\d{1,2})",
-    "I": r"(?P<I>\d{1,2})",
-    "M": r"(?P<M>\d{2})",
-    "S": r"(?P<S>\d{2})",
-    "f": r"(?P<f>\d{1,9})",
+    "Y": r"(?P<Y>[0-9]{4})",
+    "y": r"(?P<y>[0-9]{2})",
+    "m": r"(?P<m>[0-9]{1,2})",
+    "d": rf"(?P<d>[0-9]{{1,2}})(?:{_ORDINAL})?",
+    "H": r"(?P<H>[0-9]{1,2})",
+    "I": r"(?P<I>[0-9]{1,2})",
+    "M": r"(?P<M>[0-9]{2})",
+    "S": r"(?P<S>[0-9]{2})",
+    "f": r"(?P<f>[0-9]{1,9})",
     "b": rf"(?P<b>{_MONTH})\.?",
     "B": rf"(?P<b>{_MONTH})\.?",
-    "a": f"(?:{_named(_WEEKDAYS)})",
-    "A": f"(?:{_named(_WEEKDAYS)})",
+    "a": rf"(?:{_WEEKDAY})\.?",
+    "A": rf"(?:{_WEEKDAY})\.?",
     "p": r"(?P<p>[ap])\.?m\.?",
-    "z": r"(?P<z>z|utc|gmt|[-+]\d{2}:?\d{2})",
+    "z": r"(?P<z>z|utc|gmt|[-+][0-9]{2}:?[0-9]{2})",
 }
 _NINES = str.maketrans("12345678", "99999999")
 _LONGEST = 40  # characters: no date is longer
-# A cheap test that most other text fails at its first character.
-_LIKELY = re.compile(
-    rf"(?:[\d\s./:,+-]|{_MONTH}|{_named(_WEEKDAYS)}|[ap]\.?m\.?|utc|gmt|[tz])+", re.IGNORECASE | re.ASCII
+# A cheap test that most other text fails: it has other signs, or another word.
+_SIGNS, _WORD = re.compile(r"[\w\s./:,+-]+"), re.compile(r"[^\W\d_]+")
+_WORDS = frozenset(
+    word
+    for words in (*MONTHS, *WEEKDAYS, _ORDINAL, "a p m am pm h t z utc gmt uhr de of 年 月 日 년 월 일")
+    for word in _WORD.findall(words)
 )
 
 
@@ -84,7 +87,10 @@ def is_clock(pattern: str) -> bool:
 
 def patterns_of(cell: str) -> tuple[str, ...]:
     """Return the patterns that a cell follows as a day that there is; none for bare figures, which are numbers."""
-    if not 4 <= len(cell) <= _LONGEST or cell.isdigit() or not _LIKELY.fullmatch(cell):
+    if not 4 <= len(cell) <= _LONGEST:
+        return ()
+    cell = in_ascii(cell)
+    if cell.isdigit() or not _SIGNS.fullmatch(cell) or not _WORDS.issuperset(_WORD.findall(cell.lower())):
         return ()
     iso = () if _of_iso(cell) is None else (ISO,)
     shaped = _shaped(cell.translate(_NINES).replace("0", "9").lower())
@@ -96,9 +102,12 @@ def moment_of(cell: str, pattern: str) -> datetime | None:
 
     A time alone is one of the first of January 1970.
     """
+    cell = in_ascii(cell)
+    if pattern in _FIGURES_OF_BARE:
+        cell = cell.removesuffix(".0")  # as where gaps made floats of whole numbers
     if pattern == ISO:
         moment = _of_iso(cell)
-    elif pattern == BARE and len(cell) != 8:
+    elif (figures := _FIGURES_OF_BARE.get(pattern)) is not None and len(cell) != figures:
         return None
     else:
         found = _compiled(pattern).fullmatch(cell)
@@ -131,7 +140,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     parts = re.split("%(.)", pattern)
     literal = [re.escape(part).replace(r"\ ", r"\s+") for part in parts[::2]]
     figures = [*(_FIGURES[directive] for directive in parts[1::2]), ""]
-    return re.compile("".join(a + b for a, b in zip(literal, figures, strict=True)), re.IGNORECASE | re.ASCII)
+    return re.compile("".join(a + b for a, b in zip(literal, figures, strict=True)), re.IGNORECASE)
 
 
 def _moment(found: dict[str, str | None]) -> datetime | None:
@@ -144,7 +153,7 @@ def _moment(found: dict[str, str | None]) -> datetime | None:
     if (figures := found.get("m")) is not None:
         month = int(figures)
     elif (name := found.get("b")) is not None:
-        month = 1 + next(k for k, known in enumerate(_MONTHS) if known.startswith(name.lower()[:3]))
+        month = MONTHS[name.lower()]
     hour = int(found.get("H") or 0)
     if (figures := found.get("I")) is not None:
         if not 1 <= int(figures) <= 12:

@@ -28,6 +28,7 @@ from gdkernels.tables.column_data import Column, Text
 from gdkernels.tables.reading import BOOLEAN, Finding
 from gdkernels.tables.streams import INSTALL
 from gdkernels.tables.table import UnreadTable
+from gdkernels.tables.unread import unread_column
 from gdkernels.tables.values import whole_column
 
 __all__ = ["ARROW", "PARQUET", "command", "polars", "read_frame"]
@@ -66,7 +67,7 @@ def read_frame(path: Path, records: int) -> Iterator[UnreadTable]:
     Raises
     ------
     InputError
-        If the file is damaged, needs more memory than there is, or holds neither numbers nor text.
+        If the file is damaged, or needs more memory than there is.
     """
     if find_spec("polars") is None:
         raise _missing(f"read {path}")
@@ -193,6 +194,8 @@ class _Reader:
 
     def _column(self, kind: str, told: Any, rows: int) -> Column | Cells:
         """Return a column of which the process says the kind, and what else there is to know before its bytes."""
+        if kind == "unread":
+            return unread_column(rows, told)
         if kind == "numbers":
             return self._array(rows, np.float64)
         if kind == "whole":

@@ -27,8 +27,9 @@ from gdkernels.errors import InputError
 from gdkernels.system import memory
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.column_data import Column, NumberColumn, Text
-from gdkernels.tables.polars_columns import raw_polars_column
+from gdkernels.tables.polars_columns import raw_polars_column, why_unread
 from gdkernels.tables.table import UnreadTable
+from gdkernels.tables.unread import unread_column
 
 __all__ = ["main"]
 
@@ -118,6 +119,10 @@ def _parts(path: Path, source: str, records: int) -> Iterator[UnreadTable]:
     try:
         lazy = _scan(path)
         schema = lazy.collect_schema()
+        unread = {name: why for name, dtype in schema.items() if (why := why_unread(dtype))}
+        if len(unread) < len(schema):  # lists and the like may be larger than all the rest, and nobody uses them
+            lazy = lazy.with_columns(pl.lit(None).alias(name) for name in unread)
+            schema = lazy.collect_schema()
         count = lazy.select(pl.len()).collect().item()
         held, made = _record_bytes(lazy, schema)
         records = min(records, max(1, _PART_BYTES // made))
@@ -127,7 +132,10 @@ def _parts(path: Path, source: str, records: int) -> Iterator[UnreadTable]:
             several = lazy.slice(start, at_once).collect()
             for first in range(0, max(len(several), 1), records):
                 part = several.slice(first, records)
-                columns = {s.name: raw_polars_column(s, s.name, source) for s in part.get_columns()}
+                columns = {
+                    s.name: unread_column(len(s), unread[s.name]) if s.name in unread else raw_polars_column(s)
+                    for s in part.get_columns()
+                }
                 yield UnreadTable(columns, source, first=start + first)
     # A reader that does not expect a damaged file panics, which is no Exception.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, MemoryError) as error:
@@ -170,6 +178,8 @@ def _told(column: Column | Cells) -> tuple[str, Any, list[npt.NDArray[Any]]]:
         places: dict[str, int] = {}
         codes = [places.setdefault(cell, len(places)) for cell in column.tolist()]
         return "text", list(places), [np.array(codes, np.int32)]
+    if isinstance(column, Text) and column.finding.unread:
+        return "unread", column.finding.unread, []
     if isinstance(column, Text):
         return "boolean", list(column.levels), [column.codes]
     if isinstance(column, NumberColumn):

@@ -10,6 +10,8 @@ from gdkernels.tables.numbers import number_formats_of
 
 __all__ = ["checked_names", "numbered_names"]
 
+_QUOTES = {'""': "quotes with spaces around them", "''": "single quotes", "“”": "typographic quotes", "``": "backticks"}
+
 
 def numbered_names(cells: Sequence[str]) -> list[str]:
     """Return names for the columns of a file without a header; empty cells at its end are no columns."""
@@ -41,6 +43,11 @@ def checked_names(
         raise InputError(
             f"{line} holds numbers where the names of the columns belong, or values that later records hold too; put a "
             f"header line before it or say {option}, or say {keyword('header', True)} if these are names"
+        )
+    if not sure and names[0] and all(name[:1] + name[-1:] in _QUOTES and len(name) > 2 for name in names):
+        raise InputError(
+            f"{line} holds names in {_QUOTES[names[0][0] + names[0][-1]]}, which are part of the names then; write "
+            f"double quotes without spaces around them, or none, or say {keyword('header', True)} if that is meant"
         )
     if not names[0]:  # as spreadsheets and data frames write the numbers of their rows
         names[0] = "column 1"

@@ -11,6 +11,7 @@ from gdkernels.tables.cells import Cells
 from gdkernels.tables.column_data import Column, NumberColumn, Text, finding_of
 from gdkernels.tables.meaning import column_of, labels_of, settled, settled_together
 from gdkernels.tables.table import Table, UnreadTable
+from gdkernels.tables.unread import unread_column
 
 __all__ = ["joined", "settled_table"]
 
@@ -57,6 +58,8 @@ def _checked(table: Table) -> Table:
 def _joined_column(columns: Sequence[Column]) -> Column:
     if len(columns) == 1:
         return columns[0]
+    if unread := next((why for c in columns if (why := finding_of(c).unread)), ""):
+        return unread_column(sum(map(len, columns)), unread)
     if any(isinstance(c, Text) for c in columns):
         return _joined_text(columns)
     numbers = [c for c in columns if isinstance(c, NumberColumn)]

@@ -9,18 +9,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from gdkernels.errors import InputError, keyword
+from gdkernels.tables.bare_dates import bare_pattern
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.checked import as_labels, numbers_of
 from gdkernels.tables.column_data import Column, Floats, NumberColumn, Rows, Text, finding_of, number_text, taken
 from gdkernels.tables.columns import Category, Date, Dropped, Kind, Number
-from gdkernels.tables.dates import BARE, moment_of
 from gdkernels.tables.meaning import read_as, settled_together, with_missing
 from gdkernels.tables.reading import NUMBER, Finding, Reading, date_reading, reading_of, with_gaps
-from gdkernels.tables.scaling import count_distinct
+from gdkernels.tables.scaling import count_distinct, refuse_extremes
 from gdkernels.tables.sentinels import sentinels_of
 from gdkernels.tables.table import Table, no_column
+from gdkernels.tables.unread import refuse_unread
 
-__all__ = ["Choices", "are_bare_dates", "are_whole", "choose", "is_code", "refuse_doubts", "reread"]
+__all__ = ["Choices", "are_whole", "choose", "is_code", "refuse_doubts", "reread"]
 
 FEW = 20  # of fewer records, all may differ by chance
 NUMBERING = "an identifier: consecutive integers"
@@ -101,6 +102,10 @@ class Choices:
     def named(self) -> set[str]:
         return {*self.ignore, *self.keep, *self.categorical, *self.numeric, *self.read}
 
+    def is_no_input(self, name: str) -> bool:
+        """Return whether a column is left out, or serves another purpose alone, whatever it holds."""
+        return name in self.ignore or (name in self.aside and name not in self.named)
+
     def refined(self, name: str, finding: Finding) -> Finding:
         """Return the finding about a column, unless the user said something else of it."""
         if name in self.read:
@@ -132,6 +137,8 @@ def reread(table: Table, choices: Choices) -> Table:
 
 
 def _reread(name: str, column: Column, choices: Choices) -> Column:
+    if finding_of(column).unread:
+        return column
     column = with_missing(column, (*choices.missing, *choices.gaps.get(name, ())))
     found = finding_of(column)
     refined = choices.refined(name, found)
@@ -160,6 +167,7 @@ def choose(
     for name in sorted(choices.named):
         if name not in table.columns:
             raise no_column(name, table.names, table.source)
+    refuse_unread(table, [name for name in names if not choices.is_no_input(name)])
     told = {*choices.ignore, *choices.categorical}
     refuse_doubts({name: finding_of(table.columns[name]) for name in names if name not in told}, table.source)
     return [_choose(table, name, rows, choices, targets) for name in names]
@@ -192,24 +200,24 @@ def refuse_doubts(findings: Mapping[str, Finding], source: str, otherwise: str |
 
 def _choose(table: Table, name: str, rows: Rows, choices: Choices, targets: Floats | None) -> Kind:
     column = table.columns[name]
+    found = finding_of(column)
     if name in choices.ignore:
-        return Dropped(name, "ignored, as asked for")
+        return Dropped(name, "ignored, as asked for" + (f": it {found.unread}" if found.unread else ""))
     if name in choices.identifiers:
         return Dropped(name, NUMBERING)
-    if name in choices.aside and name not in choices.named:
+    if choices.is_no_input(name):
         return Dropped(name, choices.aside[name])
-    found = finding_of(column)
     if name in choices.numeric:
-        values = numbers_of(table, name)
+        values = _numbers(table, name)
         return Number.fit(name, values[rows], _number_reading(found), _said(column, values, rows, found))
     if name in choices.categorical:
         return Category.fit(name, taken(as_labels(column), rows), targets=targets)
     kept = name in choices.keep
     if isinstance(column, Text):
         return _text(name, column, rows, found, kept, targets, later=choices.later)
-    values = numbers_of(table, name)
-    if are_bare_dates(values):
-        reading = date_reading(BARE)
+    values = _numbers(table, name)
+    if (pattern := bare_pattern(values)) is not None:
+        reading = date_reading(pattern)
         dates = read_as(column, reading)
         assert isinstance(dates, Text)
         return Date.fit(name, dates.take(rows), reading, later=choices.later)
@@ -217,6 +225,13 @@ def _choose(table: Table, name: str, rows: Rows, choices: Choices, targets: Floa
     return (
         Dropped(name, why) if why else Number.fit(name, values[rows], found.reading, _said(column, values, rows, found))
     )
+
+
+def _numbers(table: Table, name: str) -> Floats:
+    """Return an input's numbers; those of rows kept from training can be as wrong as others."""
+    values = numbers_of(table, name)
+    refuse_extremes(name, values)
+    return values
 
 
 def _number_reading(found: Finding) -> Reading:
@@ -258,16 +273,6 @@ def _said(column: Column, values: Floats, rows: Rows, found: Finding) -> str:
         said.append(f"{shown} is in {count:,} records, far from the others: if it means a gap, say "
                     f"{keyword('missing', [shown])}")  # fmt: skip
     return "; ".join(said)
-
-
-def are_bare_dates(values: Floats) -> bool:
-    """Return whether all the numbers that there are spell days of the years 1900 to 2099, as 20240131 does."""
-    if not len(values) or not (np.fmin.reduce(values) >= 19000101 and np.fmax.reduce(values) <= 20991231):
-        return False
-    present = values[~np.isnan(values)]
-    if not are_whole(present):
-        return False
-    return all(moment_of(str(int(v)), BARE) is not None for v in np.unique(present))
 
 
 def _beyond(column: Column, values: Floats) -> str | None:

@@ -69,7 +69,7 @@ def read_as(column: Column, reading: Reading) -> Column:
         if reading.kind == "number":
             return _without(column, reading)
         return _leveled(number_labels(column), reading)
-    if column.finding.reading == reading:
+    if column.finding.reading == reading or column.finding.unread:
         return column
     if isinstance(column, NumberColumn):
         if isinstance(column.source, Cells):
@@ -83,7 +83,7 @@ def read_as(column: Column, reading: Reading) -> Column:
 def with_missing(column: Column, missing: Collection[str]) -> Column:
     """Return a column in which these spell gaps too; the meaning of its cells is decided anew without them."""
     gaps = tuple(map(str.strip, missing))
-    if set(gaps) <= set(finding_of(column).reading.gaps):
+    if set(gaps) <= set(finding_of(column).reading.gaps) or finding_of(column).unread:
         return column
     source = column.source if isinstance(column, NumberColumn) else column.cells if isinstance(column, Text) else None
     if isinstance(source, Cells):

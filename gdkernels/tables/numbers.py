@@ -10,13 +10,12 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
+from gdkernels.tables.scripts import in_ascii
+
 __all__ = ["PLAIN", "NumberFormat", "is_code", "is_loss", "number_formats_of", "plain_number"]
 
 # What divides decimals, and thousands: the likeliest first, as cells often follow several.
 _STYLES = ((".", ""), (".", ","), (".", " "), (".", "'"), (",", ""), (",", "."), (",", " "), (",", "'"))
-
-# People write these instead of what a keyboard has.
-_SPELLED = str.maketrans({"\u00a0": " ", "\u2007": " ", "\u2009": " ", "\u202f": " ", "\u2212": "-", "\u2019": "'"})
 
 _CURRENCY = r"[$€£¥₹₽₩₺₪]|(?:US|A|C|R|NZ|HK|S)\$|CHF|EUR|USD|GBP|JPY|INR|AUD|CAD|SEK|NOK|DKK|PLN|Rs\.?|kr\.?|zł|Fr\.?"
 _UNIT = rf"%|‰|{_CURRENCY}|[^\W\d_][^\W\d_./²³·]{{0,11}}(?:[./][^\W\d_]{{1,6}}[²³]?|[²³])?|[°º′″][^\W\d_]?"
@@ -62,14 +61,14 @@ class NumberFormat:
         ValueError
             If it is none: any number but one with the figures 1234.5.
         """
-        found = _EXAMPLE.fullmatch(example.translate(_SPELLED))
+        found = _EXAMPLE.fullmatch(in_ascii(example))
         if found is None or found["group"] == found["decimal"]:
             raise ValueError(f"{example!r} is no example of a number")
         return cls(found["decimal"], found["group"], found["before"].strip(), found["after"].strip())
 
     def value(self, cell: str) -> float | None:
         """Return the number that a cell without spaces around it spells in this format; None where it does not."""
-        text = _with_sign(cell if cell.isascii() else cell.translate(_SPELLED))
+        text = _with_sign(in_ascii(cell))
         found = _layout(_shape(text))
         if found is None:
             return plain_number(cell) if self == PLAIN else None
@@ -116,7 +115,7 @@ def _with_sign(text: str) -> str:
 
 def number_formats_of(cell: str) -> tuple[NumberFormat, ...]:
     """Return the formats that a cell without spaces around it follows, the likeliest first."""
-    text = _with_sign(cell if cell.isascii() else cell.translate(_SPELLED))
+    text = _with_sign(in_ascii(cell))
     if _CELL.fullmatch(text) is None:  # as most text shows at its first character
         return (PLAIN,) if plain_number(cell) is not None else ()  # infinity
     found = _layout(_shape(text))

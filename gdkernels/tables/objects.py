@@ -17,6 +17,7 @@ from gdkernels.system.loaded import is_of as _is
 from gdkernels.tables.column_data import Column, NumberColumn, Text
 from gdkernels.tables.meaning import labels_of
 from gdkernels.tables.table import Table
+from gdkernels.tables.unread import ANOTHER_TARGET, refuse_unread, unread_column
 from gdkernels.tables.values import plain_column, whole_column
 
 __all__ = ["SOURCE", "own_labels", "paths_of", "table_of", "target_cells", "with_target"]
@@ -79,7 +80,9 @@ def with_target(table: Table, y: Any, names: Sequence[str] | None = None) -> Tab
             raise InputError(
                 f"X and y must have the same number of records: X has {len(table):,}, y has {len(column):,}"
             )
-    return Table({**table.columns, **dict(targets)}, table.source, tuple(name for name, _ in targets))
+    whole = Table({**table.columns, **dict(targets)}, table.source, tuple(name for name, _ in targets))
+    refuse_unread(whole, whole.targets, ANOTHER_TARGET)
+    return whole
 
 
 def own_labels(values: Any, labels: Sequence[Any], spelled: Any) -> list[Any] | None:
@@ -118,7 +121,7 @@ def _named(data: Any) -> list[tuple[str, Any]]:
     if isinstance(data, Mapping):
         pairs = [(name, data[name]) for name in data]
     elif _is(data, "pandas", "DataFrame"):
-        pairs = [(name, data.iloc[:, k]) for k, name in enumerate(data.columns)]
+        pairs = list(data.items())  # also where two have one name
     elif _is(data, "polars", "LazyFrame"):
         return _named(data.collect())
     elif _is(data, "polars", "DataFrame"):
@@ -152,7 +155,7 @@ def _array(data: Any) -> Any:
 def _named_targets(y: Any, names: Sequence[str] | None) -> list[tuple[str, Any]]:
     is_column = (
         _is(y, "pandas", "Series") or _is(y, "polars", "Series") or _is(y, "pyarrow", "ChunkedArray", "Array")
-    ) or (not hasattr(y, "columns") and not isinstance(y, (Mapping, Table)) and np.ndim(y) == 1)
+    ) or (not hasattr(y, "columns") and not isinstance(y, (Mapping, Table)) and _dimensions(y) == 1)
     if is_column:
         own = getattr(y, "name", None)
         return [(names[0] if names else TARGET if own in (None, "") else str(own), y)]
@@ -164,23 +167,46 @@ def _named_targets(y: Any, names: Sequence[str] | None) -> list[tuple[str, Any]]
     return [(name, values) for name, (_, values) in zip(told, columns, strict=True)]
 
 
+def _dimensions(y: Any) -> int:
+    try:
+        return np.ndim(y)
+    except ValueError:  # a list of lists of different lengths, which is no table
+        return 1
+
+
 def _column(values: Any, name: str) -> Column:
+    """Return a column; one that holds neither numbers nor text is refused by those who use it."""
+    try:
+        return _read(values)
+    except InputError as error:
+        if (records := _length(values)) is None:
+            raise InputError(f"column {name!r} of {SOURCE} {error}") from None
+        return unread_column(records, str(error))
+
+
+def _length(values: Any) -> int | None:
+    """Return how many records a column has; None where it is no column at all."""
+    try:
+        return None if isinstance(values, (str, bytes, Mapping)) else len(values)
+    except TypeError:
+        return None
+
+
+def _read(values: Any) -> Column:
+    """Return values as a column; the message of the `InputError` goes on from the column's name."""
     if isinstance(values, (Text, NumberColumn)):
         return values
-    try:
-        if _is(values, "pandas", "Series"):
-            return _pandas_column(values)
-        if _is(values, "polars", "Series"):
-            from gdkernels.tables.polars_columns import polars_column
+    if _is(values, "pandas", "Series"):
+        return _pandas_column(values)
+    if _is(values, "polars", "Series"):
+        from gdkernels.tables.polars_columns import polars_column
 
-            return polars_column(values, name, SOURCE)
-        if _is(values, "pyarrow", "ChunkedArray", "Array"):
-            return plain_column(values.to_pylist())
-        if isinstance(values, np.ma.MaskedArray):  # what stands behind a mask is no value: a gap
-            values = values.tolist()  # None in its place
-        return plain_column(values)
-    except InputError as error:
-        raise error if repr(name) in str(error) else InputError(f"column {name!r} of {SOURCE}: {error}") from None
+        return polars_column(values)
+    if _is(values, "pyarrow", "ChunkedArray", "Array"):
+        return plain_column(values.to_pylist())
+    if isinstance(values, np.ma.MaskedArray):  # what stands behind a mask is no value: a gap
+        values = values.tolist()  # None in its place
+    return plain_column(values)
 
 
 def _pandas_column(series: Any) -> Column:
@@ -192,7 +218,7 @@ def _pandas_column(series: Any) -> Column:
         codes = np.append(levels.codes, np.int32(-1))[series.cat.codes.to_numpy()]
         return Text(codes.astype(np.int32), levels.levels)
     if kinds.is_timedelta64_dtype(dtype) or kinds.is_complex_dtype(dtype):
-        raise InputError(f"it holds {dtype}, neither numbers nor text; leave it out, or turn it into numbers")
+        raise InputError(f"holds {dtype}, neither numbers nor text")
     if kinds.is_integer_dtype(dtype):
         unsigned = "u" if str(dtype).lower().startswith("u") else ""
         gaps = series.isna().to_numpy()

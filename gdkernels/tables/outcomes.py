@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword
 from gdkernels.files.schema import require_fields
-from gdkernels.tables.checked import label_of, numbers_of
+from gdkernels.tables.checked import is_whole, label_of, numbers_of
 from gdkernels.tables.column_data import Column, Floats, Rows, finding_of, number_or_nan, number_text
 from gdkernels.tables.columns import FIRST_NUMBERS
 from gdkernels.tables.meaning import labels_of, read_as
 from gdkernels.tables.reading import NUMBER, TEXT, Reading
-from gdkernels.tables.scaling import Scaling, median, skewness
+from gdkernels.tables.scaling import Scaling, median, refuse_extremes, skewness
 from gdkernels.tables.table import Table
 
 __all__ = ["Bounds", "Classes", "Numbers", "bounds_text", "labels", "offset_of"]
@@ -70,7 +70,8 @@ class Classes:
         numbers = [number_or_nan(label) for label in found]
         if not all(np.isfinite(n) and number_text(n) == f for n, f in zip(numbers, found, strict=True)):
             return cls(target, tuple(found), reading)
-        return cls(target, tuple(sorted(int(n) if n == round(n) else n for n in numbers)), reading)
+        own = [int(n) if is_whole(label) else n for n, label in zip(numbers, found, strict=True)]
+        return cls(target, tuple(sorted(own)), reading)
 
     def transform(self, table: Table) -> npt.NDArray[Any]:
         """Return the index of each record's class.
@@ -171,6 +172,8 @@ class Numbers:
         """
         readings = tuple(_number_reading(table.columns[name]) for name in targets)
         whole = np.column_stack([numbers_of(table, name) for name in targets])
+        for name, column in zip(targets, whole.T, strict=True):
+            refuse_extremes(name, column)
         values = whole[rows]
         if bool(np.all(values == values[:1])):
             raise InputError("the target has the same value in every record: there is nothing to learn")
@@ -189,6 +192,11 @@ class Numbers:
 
     def transform(self, table: Table) -> Floats:
         """Return the numbers that the network is to put out [records, outputs]."""
+        logged = self.unscaled(table)
+        return logged if self.scaling is None else self.scaling.apply(logged)
+
+    def unscaled(self, table: Table) -> Floats:
+        """Return the same before they are standardised: the targets, or their logarithms."""
         values = self.values(table)
         for k, name in enumerate(self.targets):
             offset = self.offsets[k] if self.offsets else 0.0
@@ -201,8 +209,7 @@ class Numbers:
                     else ("is not above 0, as all that were trained on are")
                 )
                 raise InputError(f"{table.place(row, name)}: {values[row, k]:g} {limit}")
-        logged = _logged(values, self.logs, self.offsets)
-        return logged if self.scaling is None else self.scaling.apply(logged)
+        return _logged(values, self.logs, self.offsets)
 
     def values(self, table: Table) -> Floats:
         """Return the targets in their own terms [records, outputs]."""

@@ -7,32 +7,37 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gdkernels.errors import InputError
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.column_data import Column
 from gdkernels.tables.meaning import settled
-from gdkernels.tables.values import boolean_values, whole_column
+from gdkernels.tables.unread import unread_column
+from gdkernels.tables.values import boolean_values, plain_column, whole_column
 
-__all__ = ["polars_column", "raw_polars_column"]
+__all__ = ["polars_column", "raw_polars_column", "why_unread"]
 
 _EXACT = 2.0**53  # from here on, float64 cannot tell whole numbers apart
 
 
-def polars_column(series: Any, name: str, source: str) -> Column:
-    """Return a series as numbers or text; the meaning of text is decided from all of it.
-
-    Raises
-    ------
-    InputError
-        If it holds neither.
-    """
-    raw = raw_polars_column(series, name, source)
+def polars_column(series: Any) -> Column:
+    """Return a series as numbers or text, if it holds such; the meaning of text is decided from all of it."""
+    if series.dtype == pl.Object:  # Python's own values
+        return plain_column(series.to_list())
+    raw = raw_polars_column(series)
     return settled(raw) if isinstance(raw, Cells) else raw
 
 
-def raw_polars_column(series: Any, name: str, source: str) -> Column | Cells:
-    """Return a series as numbers, truth values or cells of text; raises what `polars_column` does."""
+def why_unread(dtype: Any) -> str:
+    """Return why a column of this type cannot be read, going on from its name; "" if it can."""
+    numbers = dtype.is_numeric() or dtype in (pl.Null, pl.Boolean)
+    text = dtype in (pl.Date, pl.Datetime, pl.Time, pl.String, pl.Categorical, pl.Enum)
+    return "" if numbers or text else f"holds {dtype}, neither numbers nor text"
+
+
+def raw_polars_column(series: Any) -> Column | Cells:
+    """Return a series as numbers, truth values or cells of text; of other things, a column that was not read."""
     dtype = series.dtype
+    if why := why_unread(dtype):
+        return unread_column(len(series), why)
     if dtype.is_integer():
         kind, own = (pl.UInt64, np.uint64) if dtype.is_unsigned_integer() else (pl.Int64, np.int64)
         if not series.null_count():
@@ -48,10 +53,6 @@ def raw_polars_column(series: Any, name: str, source: str) -> Column | Cells:
         return np.array(series.cast(pl.Float64).to_numpy(), np.float64)  # NaN where there is nothing
     if dtype == pl.Boolean:
         return boolean_values(series.to_list())
-    if dtype in (pl.Date, pl.Datetime):
+    if dtype in (pl.Date, pl.Datetime, pl.Time):
         series = series.dt.to_string("iso")
-    elif dtype not in (pl.String, pl.Categorical, pl.Enum):
-        raise InputError(
-            f"column {name!r} of {source} holds {dtype}, neither numbers nor text; leave it out of the file"
-        )
     return Cells.of(series.cast(pl.String).to_list())

@@ -21,6 +21,7 @@ from gdkernels.tables.scaling import Scaling
 from gdkernels.tables.table import Table, listed, no_column
 from gdkernels.tables.target_columns import checked_targets
 from gdkernels.tables.task import TASKS, task_of
+from gdkernels.tables.unread import refuse_unread
 
 __all__ = ["Preparation"]
 
@@ -220,7 +221,7 @@ class Preparation:
             If a column is missing, or holds what it cannot.
         """
         table = table_of(table)
-        self._check_columns(table, self.inputs)
+        self.check_columns(table, self.inputs)
         return self.scaled(self.encode(table))
 
     def encode(self, table: Table) -> Floats:
@@ -244,7 +245,7 @@ class Preparation:
             If they are not there, have gaps, or a class that was not learned.
         """
         table = table_of(table)
-        self._check_columns(table, self.targets)
+        self.check_columns(table, self.targets)
         checked_targets(table, self.targets, self.task)
         return self.outcome.transform(table)
 
@@ -262,7 +263,14 @@ class Preparation:
         """Return predictions in the target's own terms: from class indices [records] or numbers [records, outputs]."""
         return self.outcome.restore(outputs)
 
-    def _check_columns(self, table: Table, names: Sequence[str]) -> None:
+    def check_columns(self, table: Table, names: Sequence[str]) -> None:
+        """Refuse a table that lacks one of these columns, or in which one could not be read.
+
+        Raises
+        ------
+        InputError
+            Then.
+        """
         missing = [name for name in names if name not in table.columns]
         if len(missing) == 1:
             raise no_column(missing[0], table.names, table.source)
@@ -271,6 +279,7 @@ class Preparation:
                 f"{table.source} lacks {len(missing)} of the {len(names)} columns that the model needs: "
                 f"{listed(missing)}. It has {listed(table.names)}"
             )
+        refuse_unread(table, names, "the model needs what it was trained on: numbers, text or dates")
 
     def describe(self) -> list[dict[str, Any]]:
         """Return for each column its name, what becomes of it, why, and how many inputs of the network it makes."""

@@ -217,6 +217,8 @@ class Finding:
         The reading as numbers that fits most cells, for who says that they are; None where no cell is one.
     beside_commas
         The doubt that there is where another column of the table has decimal commas: a point may be in either place.
+    unread
+        Why the column could not be read, so that all of it is gaps; "" if it was read.
     """
 
     reading: Reading
@@ -224,18 +226,21 @@ class Finding:
     note: str = ""
     number: Reading | None = field(default=None, repr=False)
     beside_commas: Doubt | None = field(default=None, repr=False)
+    unread: str = ""
 
     def to_json(self) -> dict[str, Any]:
         doubts = [None if doubt is None else asdict(doubt) for doubt in (self.doubt, self.beside_commas)]
         number = None if self.number is None else self.number.to_json()
-        return {"reading": self.reading.to_json(), "note": self.note, "number": number, "doubts": doubts}
+        told = {"reading": self.reading.to_json(), "note": self.note, "number": number, "doubts": doubts}
+        return told | {"unread": self.unread}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Finding:
         """Return what `to_json` described."""
         doubt, beside_commas = (None if told is None else Doubt.from_json(told) for told in value["doubts"])
         number = None if value["number"] is None else Reading.from_json(value["number"])
-        return cls(Reading.from_json(value["reading"]), doubt, value["note"], number, beside_commas)
+        reading = Reading.from_json(value["reading"])
+        return cls(reading, doubt, value["note"], number, beside_commas, value["unread"])
 
 
 def compared(findings: Mapping[str, Finding]) -> Mapping[str, Finding]:

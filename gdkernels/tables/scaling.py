@@ -11,8 +11,9 @@ import numpy as np
 from gdkernels.errors import InputError
 from gdkernels.tables.column_data import Floats
 
-__all__ = ["Scaling", "count_distinct", "median", "skewness"]
+__all__ = ["Scaling", "count_distinct", "median", "refuse_extremes", "skewness"]
 
+_WIDEST = 1e150  # between the lowest and the highest number: the squares of many such differences have a finite sum
 _POWERS = tuple(10.0**k for k in range(7))  # of ten, that numbers of few figures are quotients by
 _TICKS_A_NUMBER = 4
 _PIECE = 16_384  # numbers: they stay in a processor's cache
@@ -31,14 +32,8 @@ class Scaling:
         """Learn from `values` [records, columns]; a constant column has the scale 1."""
         with np.errstate(over="ignore", invalid="ignore"):
             mean, scale = values.mean(axis=0), values.std(axis=0)
-        wrong = ~np.isfinite(mean + scale)
-        if wrong.any():
-            column = int(np.argmax(wrong))
-            largest = values[np.argmax(np.abs(values[:, column])), column]
-            raise InputError(
-                f"column {names[column]!r} has numbers too large to be standardised, such as {largest:g}: correct "
-                "them, or scale the column"
-            )
+        for column in np.flatnonzero(~np.isfinite(mean + scale)).tolist():
+            raise _too_large(names[column], values[np.argmax(np.abs(values[:, column])), column])
         # A constant column has, by rounding, a deviation of a few units in the last place: it says nothing, and must
         # not be blown up into noise.
         constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
@@ -65,6 +60,30 @@ class Scaling:
         if mean.ndim != 1 or mean.shape != scale.shape or not np.isfinite(mean + scale).all() or (scale == 0).any():
             raise ValueError("no scaling")
         return cls(mean, scale)
+
+
+def refuse_extremes(name: str, values: Floats) -> None:
+    """Refuse numbers, some of which may be NaN, that lie too far apart, or too close to 0, for a deviation.
+
+    Raises
+    ------
+    InputError
+        Then; it names the column and the number that is furthest out.
+    """
+    low, high = (float(end.reduce(values, initial=np.nan)) for end in (np.fmin, np.fmax))
+    if high / 2 - low / 2 > _WIDEST / 2:
+        raise _too_large(name, high if high > -low else low)
+    if 0 < high - low < 1 / _WIDEST:
+        raise InputError(
+            f"column {name!r} has numbers too small to be standardised, from {low:g} to {high:g}: scale the column"
+        )
+
+
+def _too_large(name: str, furthest: float) -> InputError:
+    return InputError(
+        f"column {name!r} has numbers too large to be standardised, such as {furthest:g}: correct them, or scale the "
+        "column"
+    )
 
 
 def skewness(values: Floats) -> float:

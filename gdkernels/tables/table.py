@@ -65,9 +65,15 @@ class Table:
         Raises
         ------
         InputError
-            For columns of different lengths, or none.
+            For columns of different lengths, or none, and for values that are neither numbers nor text.
         """
-        table = cls({str(name): plain_column(values) for name, values in columns.items()}, source)
+        read: dict[str, Column] = {}
+        for name, values in columns.items():
+            try:
+                read[str(name)] = plain_column(values)
+            except InputError as error:
+                raise InputError(f"column {str(name)!r} of {source} {error}") from None
+        table = cls(read, source)
         lengths = {len(column) for column in table.columns.values()}
         if len(lengths) != 1:
             raise InputError(f"the columns of {source} must have one length, not {sorted(lengths) or 'none'}")

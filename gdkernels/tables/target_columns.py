@@ -15,6 +15,7 @@ from gdkernels.tables.kinds import refuse_doubts
 from gdkernels.tables.meaning import read_as
 from gdkernels.tables.reading import NUMBER
 from gdkernels.tables.table import Table, listed, no_column
+from gdkernels.tables.unread import ANOTHER_TARGET, refuse_unread
 
 __all__ = ["checked_targets", "complete", "gaps_of", "with_targets"]
 
@@ -34,6 +35,7 @@ def checked_targets(table: Table, target: str | Sequence[str] | None, task: str 
             f"{listed(table.names)}"
         )
     names = tuple(dict.fromkeys(_resolved(table, name) for name in given))
+    refuse_unread(table, names, ANOTHER_TARGET)
     for name in names:
         if task != "classification":
             found = {name: finding_of(table.columns[name])}
@@ -82,7 +84,9 @@ def with_targets(table: Table, target: str | Sequence[str] | None) -> Table:
 def complete(table: Table, target: str | Sequence[str] | None) -> Table:
     """Return the table of the records that have all the targets, which may be none."""
     given = (target,) if isinstance(target, str) else tuple(target or table.targets)
-    gaps = [gaps_of(table.columns[_resolved(table, name)]) for name in given]
+    names = [_resolved(table, name) for name in given]
+    refuse_unread(table, names, ANOTHER_TARGET)
+    gaps = [gaps_of(table.columns[name]) for name in names]
     kept = ~np.any(gaps, axis=0) if gaps else np.ones(len(table), bool)
     return table if kept.all() else table.take(kept)
 

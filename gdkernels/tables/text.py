@@ -13,7 +13,17 @@ from gdkernels.errors import InputError, keyword
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.streams import encoding_of, open_text
 from gdkernels.tables.table import UnreadTable
-from gdkernels.tables.text_form import COMMENT, DELIMITERS, TextForm, TextOptions, form_of, reader_of, skip
+from gdkernels.tables.text_form import (
+    COMMENT,
+    DELIMITERS,
+    UNDIVIDED,
+    TextForm,
+    TextOptions,
+    form_of,
+    quote_problem,
+    reader_of,
+    skip,
+)
 
 __all__ = ["DELIMITERS", "TextOptions", "read_text"]
 
@@ -122,6 +132,8 @@ def _wrong(path: Path, encoding: str, form: TextForm, problem: str = "") -> Inpu
             problem, begins = str(error), before + 1
     if problem == "unexpected end of data":
         problem = "a quote that begins in this record never ends; close it, or leave it out"
+    if UNDIVIDED in problem:
+        problem = quote_problem(form.delimiter)
     return InputError(f"line {begins:,} of {path}: {problem}")
 
 

@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import TextIO
 
 from gdkernels.errors import InputError, keyword
+from gdkernels.tables.cells import unwrapped
 from gdkernels.tables.header import checked_names, numbered_names
 from gdkernels.tables.streams import open_text
 
-__all__ = ["COMMENT", "DELIMITERS", "TextForm", "TextOptions", "form_of", "reader_of", "skip"]
+__all__ = [
+    "COMMENT", "DELIMITERS", "UNDIVIDED", "TextForm", "TextOptions", "form_of", "quote_problem", "reader_of", "skip",
+]  # fmt: skip
 
 _LOOK = 20  # records that are looked at to tell a header from a record
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _NOTHING = " \r\n" + "".join(DELIMITERS)  # a line of these holds no cell
 COMMENT = "#"
+UNDIVIDED = "expected after"  # in what the csv module says where a quote closes and its cell goes on
 _log = logging.getLogger("gdkernels")
 
 
@@ -113,16 +117,35 @@ def _first_line(
 ) -> tuple[str, list[str], str]:
     """Return the delimiter, which divides the first line into most cells, these cells, and the problem."""
     best: tuple[str, list[str]] = (said or ",", [])
-    problem = "it must hold the names of the columns"
+    problem, wrong = "it must hold the names of the columns", ""
     for delimiter in DELIMITERS if said is None else (said,):
         with open_text(path, encoding) as file:
             try:
-                cells = [cell.strip() for cell in next(reader_of(file, delimiter, skipped, spaced), [])]
+                cells = [unwrapped(cell).strip() for cell in next(reader_of(file, delimiter, skipped, spaced), [])]
             except csv.Error as error:  # a long line that this delimiter does not divide is longer than a cell may be
-                problem = str(error)
+                if UNDIVIDED in str(error):
+                    wrong = wrong if _count(path, encoding, skipped, delimiter) < 1 else quote_problem(delimiter)
+                else:
+                    problem = str(error)
                 continue
         best = max(best, (delimiter, cells), key=lambda found: len(found[1]))
-    return *best, problem
+    # Where a quote hides what divides the cells, others leave the line whole.
+    return (best[0], [], wrong) if wrong and len(best[1]) < 2 else (*best, wrong or problem)
+
+
+def quote_problem(delimiter: str) -> str:
+    """Return what the csv module means where a quote closes and its cell goes on."""
+    return (
+        f"a quote closes before its cell ends: leave out what stands between it and the {DELIMITERS[delimiter]}, also "
+        'spaces, and write a quote within a cell twice ("")'
+    )
+
+
+def _count(path: Path, encoding: str, skipped: int, delimiter: str) -> int:
+    """Return how often a delimiter is in the first line."""
+    with open_text(path, encoding) as file:
+        skip(file, skipped)
+        return file.readline().count(delimiter)
 
 
 def _blank_lines(path: Path, encoding: str, skipped: int, nothing: str | None) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
+from datetime import time as clock
 from decimal import Decimal
+from numbers import Rational
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,9 @@ from gdkernels.tables.reading import BOOLEAN, Finding
 
 __all__ = ["boolean_values", "plain_column", "text_column", "whole_column"]
 
+_NO_CELL = object()  # for what is neither a number nor text
+_NOT_READ = (bytes, bytearray, Mapping, Sequence, set, frozenset, np.ndarray, timedelta, complex)
+
 
 def plain_column(values: Sequence[Any]) -> Column:
     """Return a column of Python's or NumPy's own values.
@@ -29,14 +34,14 @@ def plain_column(values: Sequence[Any]) -> Column:
     Raises
     ------
     InputError
-        For values that are no cells of a table.
+        For values that are no cells of a table; its message goes on from the name of the column.
     """
     try:
         array = np.asarray(values)
     except ValueError:  # lists of different lengths
         array = np.empty((0, 0))
     if array.ndim != 1:
-        raise InputError(f"a column must be a list of values, not an array of shape {list(array.shape)}")
+        raise InputError(_more_than_a_list(values, array))
     if array.dtype.kind in "iu":
         return whole_column(array)
     if array.dtype.kind == "f":
@@ -45,13 +50,31 @@ def plain_column(values: Sequence[Any]) -> Column:
         return boolean_values(array.tolist())
     if array.dtype.kind == "M":
         return settled(Cells.of([None if text == "NaT" else text for text in np.datetime_as_string(array).tolist()]))
+    if array.dtype.kind in "cmV":
+        raise InputError(f"holds {array.dtype}, neither numbers nor text")
     plain = [_plain_value(v) for v in values]
+    if wrong := _no_cell(values, plain):
+        raise InputError(wrong)
     present = [v for v in plain if v is not None and not (isinstance(v, float) and math.isnan(v))]
     if present and all(isinstance(v, bool) for v in present):
         return boolean_values([v if isinstance(v, bool) else None for v in plain])
     if all(isinstance(v, float) or (isinstance(v, int) and abs(v) <= 2**53 and type(v) is int) for v in present):
         return np.array([np.nan if v is None else v for v in plain], np.float64)
     return text_column([None if v is None or (isinstance(v, float) and math.isnan(v)) else _as_text(v) for v in plain])
+
+
+def _more_than_a_list(values: Any, array: npt.NDArray[Any]) -> str:
+    if not array.ndim or isinstance(values, np.ndarray):
+        what = f"an array of shape {list(array.shape)}" if array.ndim else "a single value"
+        return f"holds {what}, and must be a list of numbers or text"
+    return _no_cell(values, list(map(_plain_value, values)))
+
+
+def _no_cell(values: Any, plain: Sequence[Any]) -> str:
+    """Return which record holds neither a number nor text; "" if none does."""
+    row = next((k for k, value in enumerate(plain) if value is _NO_CELL), None)
+    kind = "" if row is None else type(list(values)[row]).__name__
+    return "" if row is None else f"holds a value of type {kind} in record {row + 1:,}, neither a number nor text"
 
 
 def text_column(texts: Sequence[str | None]) -> Column:
@@ -80,10 +103,13 @@ def _plain_value(value: Any) -> Any:
         return _plain_value(value.item()) if value.dtype.kind != "M" else str(value) if not np.isnat(value) else None
     if isinstance(value, Decimal):
         return float(value)
-    if isinstance(value, date):  # a datetime is one
+    if isinstance(value, (date, clock)):  # a datetime is a date
         return value.isoformat()
-    if isinstance(value, (bytes, Mapping, Sequence, set, frozenset, np.ndarray)):
-        raise InputError(f"a cell of a table holds {type(value).__name__}, neither a number nor text")
+    if isinstance(value, Rational):
+        return float(value)
+    spelled: Any = type(value).__str__  # what has none of its own shows where it is in memory
+    if isinstance(value, _NOT_READ) or spelled is object.__str__:
+        return _NO_CELL
     return value
 
 

@@ -23,6 +23,7 @@ from gdkernels.tables.target_columns import gaps_of, with_targets
 from gdkernels.tabular.remarks import remarks_on
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.surveying import checked_findings, records_at_once, sample_size, width_of
+from gdkernels.tabular.targets import check_range
 from gdkernels.tabular.time_order import ordering_column
 
 __all__ = ["TableDescription", "described", "described_in_parts"]
@@ -117,6 +118,7 @@ def described(settings: TabularSettings, table: Table, identifiers: Sequence[str
         preparation = Preparation.by_choices(
             whole, settings.target, choices, task=settings.task, standardise_inputs=False
         )
+        check_range(preparation.transform_targets(whole), whole, preparation, settings.precision)
         remarks = remarks_on(settings, whole, preparation, np.arange(len(whole)))
         target = describe_target(preparation, whole) | {"gaps": len(table) - len(whole)}
     targets, kinds = (preparation.targets, preparation.columns) if preparation else ((), None)

@@ -82,11 +82,12 @@ class Drift:
         self._kinds = [kind for kind in preparation.columns if not isinstance(kind, Dropped)]
         self._known: Mapping[str, ColumnProfile] = {profile.name: profile for profile in profiles}
         self._counts = {kind.name: np.zeros(3, np.int64) for kind in self._kinds}
-        self._held = preparation.borders is not None
+        self._preparation = preparation
         self.records = 0
 
     def add(self, table: Table) -> None:
-        """Add records."""
+        """Add records; raises InputError where a column that the model needs is not there, or is none."""
+        self._preparation.check_columns(table, [kind.name for kind in self._kinds])
         self.records += len(table)
         for kind in self._kinds:
             values, missing, unseen = _cells(table, kind)
@@ -117,7 +118,7 @@ class Drift:
         said = []
         if told["out_of_range"] > 0 and (told["out_of_range"] >= _NOTICEABLE or self.records < 1 / _NOTICEABLE):
             ends = " to ".join(self._end(told["column"], trained[side]) for side in ("low", "high"))
-            how = "held at its border" if self._held else "extrapolated"
+            how = "held at its border" if self._preparation.borders is not None else "extrapolated"
             said.append(f"{told['out_of_range']:.1%} out of the range of training, {ends}, and {how}")
         for what in ("unseen", "missing"):
             if told[what] > trained[what] + _NOTICEABLE:

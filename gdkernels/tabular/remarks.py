@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +21,7 @@ from gdkernels.tabular.settings import TabularSettings
 __all__ = ["remarks_after", "remarks_on"]
 
 _MOST = 5  # columns that are named one by one
+_YEAR, _ALIKE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}(?![0-9])"), 0.9
 _POOLED = 0.5  # the share of cells from which on a column whose rare names are one input says little
 
 
@@ -103,7 +106,17 @@ def _pooled(
 
 def _dropped(kind: Dropped, column: Column) -> list[str]:
     """Return the remark on names none of which is frequent; of an identifier, most records have their own."""
-    if kind.why != TOO_RARE or not isinstance(column, Text) or len(column.levels) > len(column) / 2:
+    if not isinstance(column, Text) or finding_of(column).unread:
+        return []
+    if len(column.levels) > len(column) / 2:
+        like = [level for level in column.levels if _YEAR.search(level) and not level.isdigit()]
+        if len(like) < _ALIKE * len(column.levels):
+            return []
+        return [
+            f"column {kind.name!r} is left out, but cells such as {like[0][:40]!r} look like dates: write them as "
+            f"2024-01-31, or say how to read them by {keyword('read')}"
+        ]
+    if kind.why != TOO_RARE:
         return []
     return [
         f"column {kind.name!r} is left out, as it is read as names that are all too rare to learn: if they are numbers "

@@ -10,16 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword, unknown_name
+from gdkernels.tables.bare_dates import bare_pattern
 from gdkernels.tables.checked import as_labels, days_of, label_of, numbers_of
 from gdkernels.tables.column_data import Column, Floats, Text, finding_of, number_text, numbers_in
 from gdkernels.tables.dates import is_clock
-from gdkernels.tables.kinds import are_bare_dates
 from gdkernels.tables.table import Table, listed, no_column
+from gdkernels.tables.unread import refuse_unread
 
 __all__ = ["SplitRule", "date_columns", "latest_from", "moment_text", "moments_of"]
 
 _KINDS = ("random", "time", "group")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ANOTHER = "set rows aside by another column, or make numbers or text of it"
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class SplitRule:
         Labels are those that occur, in ascending order.
         """
         assert self.column is not None
+        refuse_unread(table, (self.column,), _ANOTHER)
         text = as_labels(table.columns[self.column])
         labels = np.array([label_of(level) for level in text.levels], dtype=object)
         names, codes = np.unique(text.lookup(labels, "").astype(str), return_inverse=True)
@@ -134,6 +137,7 @@ def moments_of(table: Table, name: str) -> Floats:
         For a record without one, and for text that is no date.
     """
     column = table.columns[name]
+    refuse_unread(table, (name,), _ANOTHER)
     if not isinstance(column, Text):
         found = numbers_of(table, name)  # days such as 20240131 are in order as they are
     elif _are_dates(column):
@@ -184,6 +188,6 @@ def moment_text(table: Table, name: str, moment: float) -> str:
 
 def _are_dates(column: Column) -> bool:
     if not isinstance(column, Text):
-        return are_bare_dates(numbers_in(column))
+        return bare_pattern(numbers_in(column)) is not None
     reading = finding_of(column).reading
     return reading.kind == "date" and not is_clock(reading.format)

@@ -15,6 +15,7 @@ from gdkernels.tables.reading import Finding
 from gdkernels.tables.table import Table
 from gdkernels.tables.target_columns import gaps_of
 from gdkernels.tables.text import TextOptions
+from gdkernels.tables.unread import ANOTHER_TARGET, refuse_unread
 
 __all__ = ["TableParts"]
 
@@ -62,7 +63,9 @@ class TableParts:
             done += len(part)
             if self.drop_missing:
                 named = self.target or part.targets
-                gaps = [gaps_of(part.columns[name]) for name in named if name in part.columns]
+                names = [name for name in named if name in part.columns]
+                refuse_unread(part, names, ANOTHER_TARGET)
+                gaps = [gaps_of(part.columns[name]) for name in names]
                 rows = ~np.any(gaps, axis=0) if gaps else np.ones(len(part), bool)
                 table, numbers = (part, numbers) if rows.all() else (part.take(rows), numbers[rows])
             if len(table):

@@ -148,9 +148,11 @@ class Fit:
         for record in history.epochs:
             bar.update(record)
         callbacks = tuple(callbacks)
+        watched = self._together.any(bool(callbacks))  # on any rank: one may have more than the others
         while history.stop is None:
             try:
-                if (count := self._looks.epochs_at_once(history, callbacks)) == 1 and self._changes_one_copy(callbacks):
+                count = self._looks.epochs_at_once(history, callbacks, watched=watched)
+                if count == 1 and self._changes_one_copy(callbacks):
                     self._look_at_epochs(bar)
                     continue
                 *before, record = self._together.compared(self._epochs(count), self._host_parameters())
@@ -176,7 +178,7 @@ class Fit:
             self._note(record)
             bar.update(record)
             ended = [callback(record) is True for callback in callbacks]
-            asked = bool(callbacks) and self._together.any(any(ended))
+            asked = watched and self._together.any(any(ended))
             by_callback = Stop(StopReason.CALLBACK, "a callback asked for it") if asked else None
             history.stop = by_callback or self._solved or self._asked.ending(history)
             if history.stop is not None:

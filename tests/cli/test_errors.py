@@ -114,7 +114,7 @@ def test_what_can_be_mended_is_2(refused, arguments, pattern, monkeypatch):
         ("a,y\n", "no records"),
         ("a,y\n1,2\n3\n", "line 3"),
         ("a,y\n" + "1,2\n" * 50 + "3,blue\n", "record 51 of .*column 'y': 'blue' is not a number, but nearly all"),
-        ("a,y\n" + "1,2\n" * 50 + "blue,3\n", "record 51 of .*column 'a': 'blue' is not a number.*--ignore 'a'"),
+        ("a,y\n" + "1,2\n" * 50 + "blue,3\n", "record 51 of .*column 'a': 'blue' is not a number.*--ignore a"),
         ("a,y\n1,nan\n3,4\n", "target 'y' has no value in 1 of 2 records .*first in record 1; .*--drop-missing"),
         ("a,y\n1,inf\n3,4\n", "record 1 of .*column 'y': 'inf' is not a finite number"),
         ("a,a,y\n1,2,3\n", "both named 'a'"),

@@ -11,7 +11,7 @@ from gdkernels.backend.least_squares import NormalEquations
 from gdkernels.system import memory
 from gdkernels.system.memory import Room
 from gdkernels.training.history import StopReason
-from gdkernels.training.solvers import least_squares
+from gdkernels.training.solvers import damping, least_squares
 from gdkernels.training.solvers.bending import Bending
 
 LINE = np.linspace(-1, 1, 120)[:, None]
@@ -113,7 +113,7 @@ def test_products_in_float32_are_left_where_they_have_said_what_they_can(monkeyp
     """Larger products begin in float32; the end is that of float64."""
     computed = []
     at = NormalEquations.at
-    monkeypatch.setattr(least_squares, "_FEW_FLOPS", 0)
+    monkeypatch.setattr(damping, "_FEW_FLOPS", 0)
     monkeypatch.setattr(NormalEquations, "at", lambda self, *a: (computed.append(a[-1]), at(self, *a))[1])
     model = network((1, 16, 16, 1))  # 321
     history = fit(model, epochs=150)

@@ -57,9 +57,15 @@ def test_skewed_numbers_become_logarithms(zeros):
     assert np.isfinite(preparation.transform(table(v=-values - 1))).all()
 
 
-def test_numbers_too_large_to_standardise_are_refused():
-    with pytest.raises(InputError, match="column 'v' has numbers too large"):
-        only(np.tile([-1e308, 1e308], N // 2))
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [([-1e308, 1e308], "too large"), ([0.0] * 99 + [1e200], "too large"), ([1e-310, 2e-310], "too small")],
+)
+def test_numbers_that_cannot_be_standardised_are_refused(values, what):
+    with pytest.raises(InputError, match=f"column 'v' has numbers {what} to be standardised"):
+        only(np.resize(values, N))
+    with pytest.raises(InputError, match=f"column 'y' has numbers {what} to be standardised"):
+        Preparation.fit({"v": X[:, 0], "y": np.resize(values, N)}, "y", task="regression")
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,37 @@ def column(path, name, **options):
     [
         ('1,2,"12 inch', "line 51 of .*: a quote that begins in this record never ends"),
         ('1,"12 inch,ok', "line 51 of .*: a quote that begins in this record never ends"),
-        ('"12" inch,2,ok', "line 51 of .*: ',' expected after '\"'"),
+        ('"12" inch,2,ok', "line 51 of .*: a quote closes before its cell ends: .* the comma"),
     ],
 )
 def test_a_quote_that_never_ends(file, line, pattern):
     lines = [f"{k},{k * k},ok" for k in range(100)]
     lines[49] = line
     refused(file("\n".join(["a,y,note", *lines, ""])), pattern)
+
+
+@pytest.mark.parametrize(
+    ("header", "pattern"),
+    [
+        (' a ,"b" , y', "the first line of .* a quote closes before its cell ends: .*between it and the comma"),
+        ('"a" ;"b";y', "a quote closes before its cell ends: .*between it and the semicolon"),
+        (' "a" , "b" , "y" ', "names in quotes with spaces around them"),
+        ("'a','b','y'", "names in single quotes, which are part of the names"),
+        ("“a”,“b”,“y”", "names in typographic quotes"),
+    ],
+)
+def test_quotes_that_csv_does_not_know(file, header, pattern):
+    content = f"{header}\n" + "1,p,2\n3,q,4\n".replace(",", ";" if ";" in header else ",")
+    refused(file(content), pattern)
+    if header.count(",") == 2 and "closes" not in pattern:
+        assert len(read(file(content), header=True)) == 2
+
+
+def test_text_that_a_spreadsheet_keeps(file):
+    path = file('="a","=""n""",code\n="1.5",2,="007"\n"=""2.5""",3,="008"\n')
+    assert column(path, "a") == [1.5, 2.5]
+    assert column(path, "n") == [2, 3]
+    assert read(path).columns["code"].levels == ("007", "008")
 
 
 @pytest.mark.parametrize("between", [1, 2, 5])

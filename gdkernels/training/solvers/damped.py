@@ -28,6 +28,7 @@ from gdkernels.system.lapack import PositiveSystem
 from gdkernels.system.memory import gigabytes
 from gdkernels.training.settings import Settings
 from gdkernels.training.solvers.least_squares import damped_iteration
+from gdkernels.training.solvers.likeliest import of_these_records
 from gdkernels.training.solvers.method import penalties_of, rounded
 from gdkernels.training.solvers.outcome import Memory, Outcome, Vector
 from gdkernels.training.solvers.value import check_draws_nothing
@@ -142,7 +143,8 @@ class DampedLeastSquares:
         _, program, equations, executable = self._made
         objective = self._settings.objective
         constants = {n: a for n, a in self._network.parameters.items() if n not in program.trained}
-        if self._data is None or self._data.of is not data:
+        others = self._data is None or self._data.of is not data  # than those of the iteration before
+        if self._data is None or others:
             whole = data.total_weight
             self._data = _Data(data, equations, whole, penalties_of(program, objective, whole))
             if not memory:
@@ -158,9 +160,11 @@ class DampedLeastSquares:
         flops = _largest_product(equations, len(data))
         products = binding.backend.for_products(min(flops, _ALONE) if self._alone else flops)
         with binding.backend.on_device(binding.device), products:
+            memory = of_these_records(memory, vector, problem) if others else memory
             outcome = damped_iteration(self._solver, problem, vector, memory)
         executable.follow(equations.products)
-        if not self._warned_of_nothing and 0 < outcome.figures.get("effective_parameters", 0.0) < _NOTHING:
+        told = outcome.figures.get("effective_parameters", 0.0)
+        if not self._warned_of_nothing and outcome.stop is not None and 0 < told < _NOTHING:
             self._warned_of_nothing = True
             _log.warning(
                 "the evidence finds that the data determine no parameter at all, and the penalty leaves a network that "

@@ -1,0 +1,35 @@
+"""Figures and signs of other scripts as those of a keyboard: what people write in place of these."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+__all__ = ["in_ascii"]
+
+# Of Arabic, Persian, Devanagari, Bengali and Thai, and as wide as a letter of Chinese.
+_ZEROS = "\u0660\u06f0\u0966\u09e6\u0e50\uff10"
+_SIGNS = {
+    **dict.fromkeys("\u00a0\u2007\u2009\u202f\u3000", " "),
+    **dict.fromkeys("\u2212\uff0d", "-"),
+    "\u2019": "'",
+    "\uff0b": "+",
+    "\uff0e": ".",
+    "\uff0c": ",",
+    "\uff0f": "/",
+    "\uff1a": ":",
+    "\uff05": "%",
+    "\u066b": ".",
+    "\u066c": ",",  # between decimals and thousands, in Arabic
+}
+_SPELLED = _SIGNS | {chr(ord(zero) + k): str(k) for zero in _ZEROS for k in range(10)}
+_TABLE = str.maketrans(_SPELLED)
+_ACCENTS = "\u0300-\u036f"  # that stand behind their letter
+_OTHER = re.compile(f"[{''.join(map(re.escape, _SPELLED))}{_ACCENTS}]")
+
+
+def in_ascii(cell: str) -> str:
+    """Return a cell with the figures and signs of numbers and dates in ASCII; letters stay, each with its accent."""
+    if cell.isascii() or _OTHER.search(cell) is None:
+        return cell
+    return unicodedata.normalize("NFC", cell).translate(_TABLE)
