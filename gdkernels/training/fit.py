@@ -25,6 +25,7 @@ from gdkernels.training.history import Epoch, Stop, StopReason
 from gdkernels.training.looks import Callback, Looks
 from gdkernels.training.placement import Placed, Where
 from gdkernels.training.runner import Runner
+from gdkernels.training.same_on_ranks import agree_on_functions
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.together import Together
 
@@ -113,7 +114,10 @@ class Fit:
             If they differ.
         """
         if not self._together.alone:
-            self._together.agree(told_to_ranks(self._runner, self._asked, self._placement.now))
+            now, network = self._placement.now, self._runner.network
+            self._together.agree(told_to_ranks(self._runner, self._asked, now))
+            if isinstance(now.train, Records):
+                agree_on_functions(self._together.group, now.job.program, network.host_parameters(), now.train)
 
     def job(self) -> Job | None:
         """Return all the epochs as a job, for somebody who runs it and then calls `follow_job`.

@@ -185,7 +185,6 @@ class Trainer:
         network, given = self.mlp.network, FitData(X, Y, sample_weight, None, batches)
 
         together = Together(self.group, self.shards)
-        self.runner.share(together.sharding(lambda: self.workload(self.settings.batch_size), None))
 
         def run(_: Binding) -> float:
             with network.naming(*given.first):
@@ -196,6 +195,7 @@ class Trainer:
             return self.workload(records, weighted=weighted)
 
         with together.computing({"call": "epoch", "data": _kind(X, batches)}):
+            self.runner.share(together.sharding(lambda: self.workload(self.settings.batch_size), None))
             if batches is not None and batches.once:
                 with network.bound(given.first[0], job) as binding:
                     return run(binding)

@@ -232,6 +232,13 @@ def test_ranks_that_disagree_are_named(tmp_path):
             ),
         )
 
+    def loses(group):
+        loss = (lambda p, y, *, xp: xp.sum((p - y) ** 2, axis=1)), (lambda p, y, *, xp: xp.sum((p - y) ** 4, axis=1))
+        trained(group, loss=loss[group.rank])
+
+    with pytest.raises(InputError, match=r"the first records lose .* on rank 1, and .*: give all ranks the same loss"):
+        on_ranks(2, loses)
+
     def drifting(group):
         def change(epoch):
             if group.rank == 1 and epoch.number == 2:
@@ -291,6 +298,8 @@ def test_many_models_and_tables_are_dealt_to_ranks_as_jobs():
 def test_ranks_that_deal_jobs_and_disagree_are_named():
     def many(group, **settings):
         models = [gd.MLP([6, 4, 3], seed=seed, backend="numpy") for seed in range(3)]
+        if settings.pop("other", False):
+            models[2].set_parameters({name: a + 1 for name, a in models[2].network.host_parameters().items()})
         return gd.fit_many(models, X, Y + settings.pop("more", 0), group=group, **{"epochs": 1} | settings)
 
     def table(group, **settings):
@@ -301,6 +310,7 @@ def test_ranks_that_deal_jobs_and_disagree_are_named():
     for work, other, message in (
         (many, {"epochs": 2}, "rank 1 has model 0: epochs 2, and rank 0 has 1"),
         (many, {"more": 1}, "rank 1 has other data than rank 0"),
+        (many, {"other": True}, "rank 1 has other model 2: initial parameters than rank 0"),
         (many, {"rows": [None, np.arange(9), None]}, "rank 1 has model 1: rows "),
         (table, {"epochs": 3}, "rank 1 has settings: epochs 3, and rank 0 has 2"),
         (table, {"more": 1}, "rank 1 has other data than rank 0"),
