@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ __all__ = ["Program", "TracedForward", "TracedStep", "slot_names"]
 # The attributes of the objective that a program of 0.1 had itself, with their values in a program that only predicts.
 _OF_THE_OBJECTIVE = {"loss": None, "reduction": "mean", "l2_in_loss": False, "clip_norm": None}
 
+_OF_A_STEP = frozenset({"x", "y", "t", "learning_rate", "sample_weight", "row_keys"})  # the other inputs of a trace
 _OPTIMIZER = "optimizer."  # begins the names of the inputs that are numbers of the optimizer; no parameter's has a dot
 
 
@@ -52,7 +53,7 @@ class TracedStep:
     sizes
         The other sizes, by name, those of values on the way included. Equal numbers are one size.
     error, norm
-        E before the step; the norm of the gradient, or None if the program does not ask for it.
+        E before the step; the norm of the gradient, or None if the program neither asks for it nor clips by it.
     results
         For each parameter that is trained and each slot, by the name of its input, the node of its new value.
     gradients
@@ -311,7 +312,7 @@ class Program:
             If a function of the user cannot be recorded; the message names the operation and the line.
         """
         assert self.optimizer is not None
-        graph, batch, dims, parameters = self._begin_trace()
+        graph, batch, dims, parameters = self._begin_trace({*_OF_A_STEP, *self.numbers})
         names = {name: slot_names(name, self.slots) for name in self.trained}
         slots = {
             name: tuple(graph.input(slot, parameters[name].shape) for slot in mine) for name, mine in names.items()
@@ -343,7 +344,7 @@ class Program:
         TraceError
             As for `trace`.
         """
-        graph, batch, dims, parameters = self._begin_trace()
+        graph, batch, dims, parameters = self._begin_trace({"x"})
         output = self.forward(parameters, graph.input("x", (batch, dims[self.inputs])), xp=graph)
         return TracedForward(graph, batch, _sizes(graph), output)
 
@@ -355,16 +356,21 @@ class Program:
         TraceError
             As for `trace`.
         """
-        graph, batch, dims, parameters = self._begin_trace()
+        graph, batch, dims, parameters = self._begin_trace({"x", "row_keys"})
         random = RandomNumbers(graph.input("row_keys", (batch,), INT))
         x = graph.input("x", (batch, dims[self.inputs]))
         output = network.forward(self.block, parameters, x, random=random, xp=graph)
         return TracedForward(graph, batch, _sizes(graph), output)
 
-    def _begin_trace(self) -> tuple[Graph, Dim, dict[int, Dim], dict[str, Node]]:
+    def _begin_trace(self, others: Iterable[str]) -> tuple[Graph, Dim, dict[int, Dim], dict[str, Node]]:
         graph = Graph()
         batch = graph.dim("B")
         shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
+        if taken := sorted(shapes.keys() & set(others)):
+            raise TraceError(
+                f"{type(self.block).__name__} calls a parameter {taken[0]}, as another input of the step is called; "
+                "put it into blocks.Sequential, or give the parameter another name"
+            )
         numbers = dict.fromkeys(n for shape in ((self.inputs,), *shapes.values(), (self.outputs,)) for n in shape)
         dims = {n: graph.dim(f"n{n}", n) for n in numbers}
         inputs = {name: graph.input(name, tuple(dims[n] for n in shape)) for name, shape in shapes.items()}

@@ -29,7 +29,7 @@ __all__ = [
 class Layer(NamedTuple):
     """The arrays of one layer: its weights and biases, or their gradients, or their optimizer slots.
 
-    ``W`` has the shape (inputs, units), ``b`` the shape (units,); ``b`` is None in a network without biases.
+    ``W`` is [inputs, units] and ``b`` [units]; ``b`` is None in a network without biases.
     """
 
     W: Any

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gdkernels.definition.checks import check_number
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
@@ -80,7 +80,7 @@ class SGD(Optimizer):
         _check_rate(self)
         _check_share(self, "momentum")
         if not isinstance(self.nesterov, bool):
-            raise InputError(f"SGD: nesterov must be True or False, got {self.nesterov!r}")
+            raise InputError(f"SGD: nesterov must be True or False, got {shown(self.nesterov)}")
         if self.nesterov and not self.momentum:
             raise InputError("SGD: nesterov needs momentum, such as SGD(1e-2, momentum=0.9, nesterov=True)")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gdkernels.errors import TraceError
 from gdkernels.graph import moves
-from gdkernels.graph.nodes import Node, broadcast_shapes, is_one, same_shape
+from gdkernels.graph.nodes import Node, broadcast_shapes, is_one, same_size
 from gdkernels.graph.operations import (
     BITWISE,
     BOOL,
@@ -84,10 +84,13 @@ def _stretched(graph: Graph, args: tuple[Node, ...]) -> tuple[Node, ...]:
     if len(widths) < 2 and len(heights) < 2:
         return args
     # A parameter of one number, or of one row, is summed over that, which leaves its numbers as they are.
-    args = tuple(
-        graph.sum(a, axis=0) if a.ndim and is_single(a.shape[0]) and len(heights if a.ndim == 2 else widths) > 1 else a
-        for a in args
-    )
+    for _ in range(2):
+        args = tuple(
+            graph.sum(a, axis=0)
+            if a.ndim and is_single(a.shape[0]) and len(heights if a.ndim == 2 else widths) > 1
+            else a
+            for a in args
+        )
     return tuple(
         graph.expand_dims(moves.column(graph, a, 0), axis=1)
         if a.ndim == 2 and is_single(a.shape[1]) and len(widths) > 1
@@ -121,8 +124,8 @@ def _check_kinds(op: str, args: tuple[Node, ...]) -> None:
 
 
 def _is_repeated(a: Node) -> bool:
-    """Return whether `a` repeats another array: not if that has the shape of a parameter of one number, or one row."""
-    if a.op != "broadcast_to" or not a.shape or not is_single(a.shape[0]):
+    """Return whether `a` repeats another array: not if that has the shape of a parameter but for a symbol for 1."""
+    if a.op != "broadcast_to" or not a.shape or not all(map(moves.is_counted, a.shape)):
         return a.op == "broadcast_to"
-    source = a.args[0].shape
-    return not (all(map(is_single, a.shape)) or same_shape(source[-1:], a.shape[1:]))
+    source = (*(1,) * (a.ndim - a.args[0].ndim), *a.args[0].shape)
+    return not all(is_single(size) or same_size(size, own) for size, own in zip(a.shape, source, strict=True))

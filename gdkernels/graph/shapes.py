@@ -67,6 +67,9 @@ def transposed(graph: Graph, a: Node) -> Node:
         raise TraceError(f"a transpose needs two dimensions, got {list(a.shape)}{user_line()}")
     if a.op == "transpose":
         return a.args[0]
+    number = number_within(a)
+    if number is not None:
+        return graph.broadcast_to(number, a.shape[::-1])
     return graph.node("transpose", (a,), None, a.shape[::-1], a.dtype)
 
 

@@ -114,6 +114,8 @@ class _Turner:
     def _across(self, a: Node) -> Node:
         """Return the transpose of a matrix; that of a single row or column is the same numbers along the other axis."""
         graph = self.graph
+        if a.op == "transpose":
+            return a.args[0]
         rows, columns = map(is_one, a.shape)
         if rows and columns:
             return a

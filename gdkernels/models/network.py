@@ -248,6 +248,11 @@ class Network:
             all. Without validation rows, ``bayes=True`` keeps the start with the greatest evidence. Small networks are
             trained as many at a time as there are threads, each to the bits of its own fit; one by one with callbacks,
             `checkpoint` or `retries`. Each start keeps its checkpoints in a folder of its own.
+
+        Raises
+        ------
+        InputError, BackendError, FileError, Interrupted
+            As from `Trainer` and `Trainer.fit`; nothing is trained where settings or data do not fit.
         """
         self._known(X)
         settings: dict[str, Any] = {
@@ -307,6 +312,11 @@ class Network:
         Classes are whole numbers: [records], or [records, outputs] of 0 and 1 where each output is a class of its own.
         The result comes back as X's array type, on X's device; of a frame, as a NumPy array. A frame needs the columns
         that the network was trained on, in any order; others are left alone.
+
+        Raises
+        ------
+        InputError
+            For data that does not fit the network.
         """
         return predicted(self._known(X), X)
 
@@ -325,15 +335,25 @@ class Network:
 
         Parameters
         ----------
+        X, Y
+            [records, inputs] and [records, outputs], as for `fit`.
         loss
             None is the one that the network was last trained with, or else "sse".
+
+        Raises
+        ------
+        InputError
+            For data that does not fit the network.
         """
         from gdkernels.models.measuring import loss_on
 
         return loss_on(self._known(X), X, Y, loss, reduction)
 
     def gradient(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> Any:
-        """Return the gradient of what `loss` returns, by the names of the parameters; arrays of the backend."""
+        """Return the gradient of what `loss` returns, by the names of the parameters; arrays of the backend.
+
+        The arguments and errors are those of `loss`.
+        """
         from gdkernels.models.measuring import gradient_on
 
         return gradient_on(self._known(X), X, Y, loss, reduction)

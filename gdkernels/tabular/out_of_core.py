@@ -43,6 +43,7 @@ from gdkernels.tabular.hyperparameters import (
 )
 from gdkernels.tabular.part_rules import PARTS, TEST
 from gdkernels.tabular.prediction import PreparedNetwork
+from gdkernels.tabular.preparing import learned_preparation
 from gdkernels.tabular.ranks import by_ranks, shared_on_a_machine
 from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
@@ -204,16 +205,9 @@ def _preparation(
     """Learn from the sample; what only all records show, the survey has seen."""
     named = settings.choices.named
     identifiers = [name for name in found.identifiers if name not in named]
-    return Preparation.by_choices(
-        found.sample,
-        targets,
-        replace(decisions.choices, identifiers=identifiers),
-        task=task,
-        rows=found.learn,
-        hold=settings.outside == "hold",
-        offsets=decisions.offsets,
-        bounds=settings.bounds,
-        standardise_targets=loss != "poisson",
+    choices = replace(decisions.choices, identifiers=identifiers)
+    return learned_preparation(
+        settings, found.sample, targets, choices, task=task, loss=loss, rows=found.learn, offsets=decisions.offsets
     )
 
 

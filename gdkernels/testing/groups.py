@@ -72,7 +72,8 @@ def flags_and_barriers(group: Group) -> None:
         assert group.any(group.rank == rank)
     assert not group.any(False)
     group.barrier()
-    assert group.all_stop_here(5.0), "all ranks are here"
+    if type(group).all_stop_here is not Group.all_stop_here:  # a group that cannot tell need not
+        assert group.all_stop_here(5.0), "all ranks are here"
 
 
 def wrong_lengths_are_refused(group: Group) -> None:

@@ -140,8 +140,7 @@ class Fit:
         if totals is None:
             return False
         run.history.plan, run.history.origin = job.executable.plan, job.executable.origin
-        for record in records_of_unseen(train, totals, done, job.seconds / len(totals)):
-            self._note(record)
+        self._note_unseen(records_of_unseen(train, totals, done, job.seconds / len(totals)))
         run.history.stop = self._asked.ending(run.history)
         self._end()
         return True
@@ -208,12 +207,22 @@ class Fit:
         """Return the parameters on the host, which only ranks compare."""
         return {} if self._together.alone else self._runner.network.host_parameters()
 
+    def _note_unseen(self, records: list[Epoch]) -> None:
+        """Add epochs to the history after which nobody has looked at the network; many small models have many."""
+        if _log.isEnabledFor(logging.DEBUG):
+            for record in records:
+                _tell(record)
+        run = self._run
+        run.history.epochs += records
+        losses = [record.loss for record in records]
+        if (lowest := min(losses)) < run.best_loss:
+            run.history.best_epoch, run.best_loss = records[losses.index(lowest)].number, lowest
+
     def _note(self, record: Epoch) -> None:
         """Add an epoch to the history, and remember it if it is the best so far."""
         self._run.history.epochs.append(record)
         if _log.isEnabledFor(logging.DEBUG):
-            told = {"event": "epoch", **vars(record)}
-            _log.debug("epoch %d: loss %.4g", record.number, record.loss, extra={"told": told})
+            _tell(record)
         run, history = self._run, self._run.history
         if record.watched < run.best_loss:
             history.best_epoch, run.best_loss = record.number, record.watched
@@ -325,3 +334,8 @@ class Fit:
             where = "the start"
         run.retries, run.failed = run.retries + 1, runner.epochs_done
         _log.warning("%s. Going on from %s at half the rate", str(error), where)
+
+
+def _tell(record: Epoch) -> None:
+    told = {"event": "epoch", **vars(record)}
+    _log.debug("epoch %d: loss %.4g", record.number, record.loss, extra={"told": told})

@@ -7,7 +7,7 @@ from typing import Any
 
 from gdkernels.data.records import Records
 from gdkernels.definition.schedules import watches_losses
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.training.checkpointing import Checkpointer
 from gdkernels.training.history import Epoch, History
 from gdkernels.training.placement import Where
@@ -30,11 +30,11 @@ def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
         If it is no list of functions.
     """
     if callable(callbacks) or not isinstance(callbacks, Iterable):
-        raise InputError(f"callbacks must be a list of functions, got {callbacks!r}: write [f], or []")
+        raise InputError(f"callbacks must be a list of functions, got {shown(callbacks)}: write [f], or []")
     given = tuple(callbacks)
     for callback in given:
         if not callable(callback):
-            raise InputError(f"a callback must be a function of an Epoch, got {callback!r}")
+            raise InputError(f"a callback must be a function of an Epoch, got {shown(callback)}")
     return given
 
 

@@ -5,39 +5,18 @@ import itertools
 import numpy as np
 import pytest
 from beside_float64 import PLANS, PRECISIONS, check_beside_float64
-from computed_weights import KINDS, Computed, Table
+from computed_weights import KINDS, SETTINGS, SHAPES, Table, least_of, program_for, program_of
 from gdkernels_numba import NumbaBackend
 
 from gdkernels.backend import Plan, verification
 from gdkernels.backend.definition_executable import bind
-from gdkernels.backend.program import Program
-from gdkernels.definition import losses
 from gdkernels.definition.blocks import Columns, Dense, Sequential
 from gdkernels.definition.blocks.block import initial_values
-from gdkernels.definition.objective import Objective
-from gdkernels.definition.optimizers import SGD, Adam
 
-SETTINGS = {
-    "momentum": {"optimizer": SGD(momentum=0.9)},
-    "Adam, clipped": {"optimizer": Adam(), "clip_norm": 0.1, "gradient_norm": True},
-    "penalty in the loss": {"optimizer": SGD(momentum=0.9), "l2": 0.1, "l2_in_loss": True, "clip_norm": 0.5},
-    "weights": {"optimizer": SGD(momentum=0.9), "weighted": True, "gradient_norm": True},
-}
-SHAPES = ((6, 5, 40, 16), (5, 1, 7, 7), (67, 90, 131, 130))  # inputs, units, records, batch
 CASES = [
     (kind, list(PLANS)[k % 3], 1 + (k // 3) % 3, list(SETTINGS)[(k + k // 4) % 4], PRECISIONS[(k + k // 3) % 3], shape)
     for k, (kind, shape) in enumerate(itertools.product(KINDS, SHAPES))
 ]
-
-
-def program_of(kind, setting, inputs, units):
-    return program_for(Sequential(Dense(inputs + 2, "tanh"), Computed(kind, units), Dense(3)), setting, inputs)
-
-
-def program_for(network, setting, inputs):
-    options = dict(SETTINGS[setting])
-    optimizer, also = options.pop("optimizer"), {n: options.pop(n, False) for n in ("gradient_norm", "weighted")}
-    return Program(network, inputs, Objective(losses.sse, **options), optimizer, **also)
 
 
 # Each kind once in the gate, on one of the shapes in turn; on all of them where time does not count.
@@ -49,9 +28,7 @@ RARELY = [pytest.param(*case, marks=pytest.mark.slow) for case in CASES if case 
 def test_computed_weights_are_compiled_and_agree_with_float64(kind, plan, threads, setting, precision, shape):
     inputs, units, records, batch = shape
     program = program_of(kind, setting, inputs, units)
-    # In bfloat16, products of parameters with each other are rounded elsewhere than in the definition, whose own error
-    # may happen to be none.
-    least = 5e-2 if precision == "bfloat16" else 0.0
+    least = least_of(precision)
     check_beside_float64(program, plan, threads, precision, records, batch, rate=1e-4, least=least)
 
 

@@ -40,7 +40,9 @@ _log = logging.getLogger("gdkernels")
 _MANY = 1500  # parameters, beyond which an iteration takes longer than it gains
 _NOTHING = 1e-2  # effective parameters of a network that is constant
 _LARGE = 31 << 20  # bytes; glibc's idea does not rise above 32 MiB
-_FAR = 200.0  # beyond it, fits of tanh networks to targets of that size ended with saturated units
+# Beyond it, fits of tanh networks to targets of that size ended with saturated units; inputs a thousand times smaller
+# left them as good as linear.
+_FAR = 200.0
 _LINEAR = 2  # arrays of parameters that a linear model has, which nothing saturates
 _SMALL = 190  # parameters, up to which OpenBLAS factorises on one thread, whatever the number is
 _ALONE = 1_000_000  # FLOPs of a product that runs on one thread
@@ -175,20 +177,22 @@ class DampedLeastSquares:
         return outcome
 
     def _warn_of_scale(self, binding: Binding, data: Records | Windows, *, squares: bool) -> None:
-        """Warn of numbers that units saturate at, in the beginning or on the way there, and that no step leads from."""
+        """Warn of numbers far from those that units begin with: they saturate on the way there, or hardly move."""
         structure, first = self._network.structure, next(iter(data.parts()), None)
         if first is None or len(structure.trained) <= _LINEAR:
             return
         inputs = [k for k in range(first.x.shape[1]) if k not in structure.codes]
         x, y = (np.asarray(binding.to_numpy(a), np.float64) for a in (first.x, first.y))
-        for what, scale in (("inputs", _scale_of(x[:, inputs])), ("targets", _scale_of(y) if squares else 0.0)):
-            if scale > _FAR:
+        for what, columns in (("inputs", x[:, inputs]), ("targets", y if squares else y[:, :0])):
+            scale = _scale_of(columns)
+            if scale > _FAR or 0 < scale < 1 / _FAR:
                 _log.warning(
                     "the %s are of the order of %.0e, and the units of a network begin near 1: Levenberg–Marquardt may "
-                    "end early, with units that are saturated; subtract the mean of each column and divide by its "
-                    "standard deviation, as TabularPredictor does",
+                    "end early, %s; subtract the mean of each column and divide by its standard deviation, as "
+                    "TabularPredictor does",
                     what,
                     scale,
+                    "with units that are saturated" if scale > 1 else "where gradients and penalties say little",
                 )
 
 
