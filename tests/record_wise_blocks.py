@@ -45,6 +45,9 @@ BLOCKS = {
     "transposed": Own({"W": (2, 3)}, lambda p, a, *, xp: xp.matmul(a, p["W"].T), 2),
     "other way round": Own({"W": (2, 3)}, lambda p, a, *, xp: xp.matmul(p["W"], a.T).T, 2),
     "computed of parameters": Own({"W": (3, 2), "g": (2,)}, scaled, 2),
+    "itself and computed of": Own(
+        {"u": (3,), "U": (3, 2)}, lambda p, a, *, xp: (a @ p["u"])[:, None] + p["u"] @ p["U"], 2
+    ),
     "used twice": Own({"W": (3, 3)}, lambda p, a, *, xp: xp.matmul(xp.tanh(xp.matmul(a, p["W"])), p["W"]), 3),
     "a number": Own({"s": (2,)}, lambda p, a, *, xp: xp.tanh(a * xp.sum(p["s"] * p["s"])), 3),
     "a column": Own({"s": (3,)}, lambda p, a, *, xp: xp.sum(a * p["s"], axis=1, keepdims=True), 1),

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 import time
+import types
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ import threadpoolctl
 from gdkernels_numpy import NumPyBackend, threads
 
 import gdkernels as gd
+from gdkernels.backend import Plan, Program
+from gdkernels.backend.definition_executable import bind
 
 THREADS = 3
 SMALL = 1_000_000
-TINY = 18_000
+TINY, TINY_IN_LAYERS, LONGEST = 18_000, 524_288, 10_000
 
 
 @pytest.fixture
@@ -33,22 +37,50 @@ def test_small_products_run_on_one_thread(count):
     assert count() == THREADS
 
 
-@pytest.mark.parametrize("only_openblas", [True, False])
-def test_nothing_is_set_for_products_that_openblas_computes_on_one_thread(count, only_openblas, monkeypatch):
-    monkeypatch.setattr(threads, "_only_openblas", lambda: only_openblas)
-    with NumPyBackend().for_products(TINY):
-        assert count() == (THREADS if only_openblas else 1)
-    with NumPyBackend().for_products(TINY + 1):
-        assert count() == 1
+def libraries(*versions, api="openblas"):
+    return [types.SimpleNamespace(internal_api=api, version=version) for version in versions]
+
+
+@pytest.mark.parametrize(
+    ("found", "machine", "alone", "in_layers"),
+    [
+        (libraries("0.3.31.188.0", "0.3.28"), "x86_64", TINY, TINY_IN_LAYERS),
+        (libraries("0.3.31.dev"), "AMD64", TINY, TINY_IN_LAYERS),
+        (libraries("0.3.31.188.0", "0.3.27"), "x86_64", TINY, TINY),
+        (libraries("0.3.31"), "aarch64", TINY, TINY),
+        (libraries(None), "x86_64", TINY, TINY),
+        (libraries("2026.1", api="mkl") + libraries("0.3.31"), "x86_64", -1, -1),
+    ],
+)
+def test_nothing_is_set_for_products_that_openblas_computes_on_one_thread(
+    count, found, machine, alone, in_layers, monkeypatch
+):
+    monkeypatch.setattr(threads, "_libraries", lambda: found)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    for name in ("_alone", "_alone_in_layers"):
+        monkeypatch.setattr(threads, name, getattr(threads, name).__wrapped__)  # which remembers nothing
+    backend = NumPyBackend()
+    for flops in (0, TINY, TINY + 1, TINY_IN_LAYERS, TINY_IN_LAYERS + 1):
+        for context, most in (
+            (backend.for_products(flops), alone),
+            (backend.for_layers(flops, LONGEST), in_layers),
+            (backend.for_layers(flops, LONGEST + 1), alone),
+        ):
+            with context:
+                assert count() == (THREADS if flops <= most else 1), flops
 
 
 def test_tiny_products_have_the_same_bits_on_any_number_of_threads():
-    if not threads._only_openblas():
+    if threads._alone() < 0:
         pytest.skip("NumPy's BLAS is not OpenBLAS")
     generator = np.random.default_rng(0)
-    for rows, depth, columns in [(1, 90, 100), (1, 9000, 1), (3, 3000, 1), (20, 21, 21), (1, 1, 9000)]:
-        assert 2 * rows * depth * columns <= TINY
-        a, b = (generator.standard_normal(shape, np.float32) for shape in ((rows, depth), (depth, columns)))
+    shapes = [(1, 90, 100), (1, 9000, 1), (3, 3000, 1), (20, 21, 21), (1, 1, 9000)]
+    if threads._alone_in_layers() > TINY:
+        shapes += [(1, 128, 128), (1, 512, 512), (1, 10_000, 26), (1, 26, 10_000), (1, 10_000, 1), (26, 10_000, 1)]
+        shapes += [(8, 128, 256), (64, 64, 64), (2, 362, 362), (10_000, 26, 1), (10_000, 5, 5), (5, 10_000, 5)]
+    for rows, depth, columns in shapes:
+        assert 2 * rows * depth * columns <= (TINY_IN_LAYERS if threads._alone_in_layers() > TINY else TINY)
+        a, b = (generator.standard_normal(shape) for shape in ((rows, depth), (depth, columns)))
         with threadpoolctl.threadpool_limits(1, "blas"):
             alone = a @ b
         with threadpoolctl.threadpool_limits(THREADS, "blas"):
@@ -153,7 +185,7 @@ def test_the_plan_names_the_number(count):
     assert history.plan.choices == {"blas_threads": THREADS}
 
 
-@pytest.mark.parametrize(("hidden", "expected"), [(4, 1), (8000, THREADS)])
+@pytest.mark.parametrize(("hidden", "expected"), [(40, 1), (8000, THREADS)])
 def test_training_and_predicting_follow_their_size(count, hidden, expected):
     training, predicting = set(), set()
 
@@ -175,6 +207,30 @@ def test_training_and_predicting_follow_their_size(count, hidden, expected):
     predicting.clear()
     mlp.predict(X)
     assert (training, predicting) == ({expected}, {expected})
+
+
+def test_products_of_parameters_count_too():
+    """They are made before any record is looked at, however few there are."""
+
+    @dataclass(frozen=True)
+    class Gram(gd.blocks.Block):
+        def parameters(self, inputs):
+            return {"W": ((inputs, 90), 0.0)}
+
+        def __call__(self, p, a, *, xp, random=None):
+            return xp.matmul(a, xp.matmul(p["W"], p["W"].T))
+
+    class Spy(NumPyBackend):
+        def for_layers(self, flops, longest):
+            seen.append((flops, longest))
+            return super().for_layers(flops, longest)
+
+    seen: list[tuple[int, int]] = []
+    program = Program(Gram(), 40)
+    executable = bind(Spy(), program, Plan("numpy", "cpu", "float64", {}))
+    executable.predict({"W": np.ones((40, 90))}, np.ones((1, 40)))
+    executable.predict({"W": np.ones((40, 90))}, np.ones((500, 40)))
+    assert seen == [(2 * 40 * 40 * 90, 90), (2 * 500 * 40 * 90, 500)]
 
 
 def test_the_blas_of_this_numpy():

@@ -52,6 +52,7 @@ ROOMS = {
         "vm",
         "compilation",
         "plan",
+        "orders",
         "bytecode",
         "many",
         "executable",
@@ -60,7 +61,7 @@ ROOMS = {
         "ceilings",
         "__init__",
     ),
-    "backends/gdkernels_mpi": ("__init__",),
+    "backends/gdkernels_mpi": ("calls_apart", "__init__"),
     "backends/gdkernels_cupy": (
         "cuda",
         "graphs",

@@ -92,6 +92,11 @@ class NumbaBackend(Backend):
 
         return threads_for(flops)
 
+    def for_layers(self, flops: int, longest: int) -> AbstractContextManager[Any]:
+        from gdkernels_numpy.threads import threads_for
+
+        return threads_for(flops, longest)
+
     def choices(self) -> dict[str, Any]:
         from gdkernels_numpy.threads import blas_threads
 

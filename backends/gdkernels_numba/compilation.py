@@ -19,7 +19,7 @@ from gdkernels_numba.kernels.elementwise import write_loop
 from gdkernels_numba.kernels.matmul import products_of, write_products
 from gdkernels_numba.kernels.pack import MOVES, write_moves
 from gdkernels_numba.vm.instructions import INTERPRETER, MOVES_BY_NUMBER, generated_constants
-from gdkernels_numba.vm.job_fields import JOB_TAKER, ORDERER
+from gdkernels_numba.vm.job_fields import DRAWER, JOB_TAKER, ORDERER
 
 __all__ = ["Compiled", "Kernels", "code_of_loops", "compile_program", "kernels_of", "loop_name", "tasks_of"]
 
@@ -30,8 +30,9 @@ class Kernels:
 
     Attributes
     ----------
-    interpreter, job_taker, order_memory
-        `interpret` in `gdkernels_numba.vm.run`, and `take_jobs` and `order_memory` in `gdkernels_numba.vm.jobs`.
+    interpreter, job_taker, order_memory, draw_orders
+        `interpret` in `gdkernels_numba.vm.run`, `take_jobs` and `order_memory` in `gdkernels_numba.vm.jobs`, and
+        `draw_orders` in `gdkernels_numba.vm.orders`.
     loops
         For the ``id`` of each loop of the program's schedules, the address of its code.
     """
@@ -42,6 +43,7 @@ class Kernels:
     interpreter: Callable[[int], None]
     job_taker: Callable[[int], None]
     order_memory: Callable[[], None]
+    draw_orders: Callable[[int], None]
     loops: dict[int, int] = field(default_factory=dict)
 
 
@@ -86,7 +88,8 @@ def kernels_of(tasks: Sequence[ScheduledTask], format: Format) -> Kernels:
     code = code_of_loops(format, tuple(names))
     loops = {loop: code.address(names[recipe]) for task in tasks for loop, recipe in task.recipes.items()}
     shared = shared_kernels(format)
-    if any(task.schedule.moves or task.schedule.takes_entries for task in tasks):
+    moves = (task.values is not None and task.values.moves for task in tasks)
+    if any(moves) or any(task.schedule.moves or task.schedule.takes_entries for task in tasks):
         moving = _moves_by_number(format)
         address = {**shared.address, **{name: moving.address(name) for name in CODED_MOVES}}
         shared = replace(shared, owner=(*shared.owner, moving), address=address)
@@ -145,9 +148,9 @@ def shared_kernels(format: Format) -> Kernels:
         interpreter = jit.load(jit.digest(*interpreter_sources()), _interpreter_ir, "the interpreter")
         names = (*products_of(format), *MOVES, *(BF16_PACKING if format.bf16 else ()))
         address = {name: kernels.address(name) for name in names}
-        interpret, take_jobs = (jit.function_of(interpreter, name, 1) for name in (INTERPRETER, JOB_TAKER))
+        interpret, take_jobs, draw = (jit.function_of(interpreter, n, 1) for n in (INTERPRETER, JOB_TAKER, DRAWER))
         order_memory = jit.function_of(interpreter, ORDERER, 0)
-        _shared[format] = Kernels(format, (kernels, interpreter), address, interpret, take_jobs, order_memory)
+        _shared[format] = Kernels(format, (kernels, interpreter), address, interpret, take_jobs, order_memory, draw)
     return _shared[format]
 
 

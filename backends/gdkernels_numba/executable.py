@@ -22,6 +22,7 @@ from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import known_of_steps
 from gdkernels.lowering.steps import EntryProduct, Product
 from gdkernels.lowering.task import ScheduledTask
+from gdkernels.randomness import SeededOrders
 from gdkernels.system.cached_property import cached_property
 from gdkernels_numba.bytecode.arena import pitch_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
@@ -29,6 +30,7 @@ from gdkernels_numba.bytecode.kept_steps import KeptSteps
 from gdkernels_numba.bytecode.prepared_run import PreparedRun
 from gdkernels_numba.compilation import Compiled, compile_program
 from gdkernels_numba.cpu.features import caches, cores
+from gdkernels_numba.orders import RunOrders
 from gdkernels_numba.plan import StepChoices, StepFootprint, choose
 
 __all__ = ["FusedExecutable"]
@@ -63,6 +65,10 @@ class FusedExecutable(Executable):
     @property
     def takes_entries(self) -> bool:
         return self._by_entries is not None
+
+    @property
+    def takes_seeded_orders(self) -> bool:
+        return True
 
     @cached_property
     def _by_entries(self) -> Compiled | None:
@@ -100,13 +106,14 @@ class FusedExecutable(Executable):
         state: State,
         x: Any,
         y: Any,
-        orders: npt.NDArray[np.int64],
+        orders: npt.NDArray[np.int64] | SeededOrders,
         batch_size: int,
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any = None,
     ) -> list[tuple[float, float | None]]:
         run = self._prepared(state, x, y, orders, batch_size, learning_rates, sample_weight)
-        return run.ended(run.bound.run(run.arrays, run.orders, run.records, run.times, run.scalars))
+        orders = run.orders.drawn(run.bound.kernels.draw_orders)
+        return run.ended(run.bound.run(run.arrays, orders, run.records, run.times, run.scalars))
 
     def run_many(self, jobs: Iterable[Job], threads: int = 1) -> Iterator[list[tuple[float, float | None]]]:
         from gdkernels_numba.many import run_jobs
@@ -123,12 +130,13 @@ class FusedExecutable(Executable):
         state: State,
         x: Any,
         y: Any,
-        orders: npt.NDArray[np.int64],
+        orders: npt.NDArray[np.int64] | SeededOrders,
         batch_size: int,
         learning_rates: npt.NDArray[np.float64],
         sample_weight: Any,
     ) -> PreparedRun:
-        orders = np.ascontiguousarray(orders, np.int64)
+        if not isinstance(orders, SeededOrders):
+            orders = np.ascontiguousarray(orders, np.int64)
         code, y = self._code(x), self._contiguous(y)
         x = x if isinstance(x, Entries) else self._contiguous(x)
         weights = None if sample_weight is None else self._contiguous(sample_weight)
@@ -142,16 +150,19 @@ class FusedExecutable(Executable):
         trained = {name: self._writable(state.parameters[name]) for name in self._program.trained}
         state.parameters = {**state.parameters, **trained}
         state.slots = {name: tuple(map(self._writable, slots)) for name, slots in state.slots.items()}
-        rows = x.arrays("x") if isinstance(x, Entries) else {"x": x}
-        arrays = {**rows, "y": y, **arrays_by_name(state.parameters, state.slots)}
+        draw = code.kernels.draw_orders
+        rows_of_run = RunOrders.of(orders, draw)
+        of_x = x.arrays("x") if isinstance(x, Entries) else {"x": x}
+        arrays = {**of_x, "y": y, **arrays_by_name(state.parameters, state.slots)}
         if weights is not None:
-            arrays["sample_weight"] = weights[orders.ravel()]
+            arrays["sample_weight"] = weights[rows_of_run.drawn(draw).ravel()]
         keys = keys_of_run(self._program, state, records, batch_size, epochs)
         if keys is not None:
             arrays["row_keys"] = as_loaded(keys, self._dtype)
         rates, numbers = np.ravel(learning_rates), self._program.numbers
         scalars = known_of_steps(rates, done=state.step, records=records, batch=batch_size, numbers=numbers)
-        return PreparedRun(bound, state, arrays, orders, records, (epochs, steps), scalars, self._program.gradient_norm)
+        times, with_norm = (epochs, steps), self._program.gradient_norm
+        return PreparedRun(bound, state, arrays, rows_of_run, records, times, scalars, with_norm)
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         code, x = self._code(x), x if isinstance(x, Entries) else self._contiguous(x)

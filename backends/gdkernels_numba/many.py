@@ -54,6 +54,7 @@ def run_jobs(jobs: Iterable[Job], threads: int, prepare: Callable[[Job], Prepare
             while queue.has_enough:
                 queue.work()
             yield from queue.finished()
+        queue.expect_no_more()
         while queue.unfinished:
             queue.work()
             yield from queue.finished()
@@ -139,12 +140,13 @@ class _Queue:
         orders = prepared.orders
         row = JobRow(
             shape=shape,
-            order=address_of(orders),
+            order=address_of(orders.numbers),
             records=prepared.records,
             steps=steps,
             scalars=0 if numbers is None else address_of(numbers),
             epochs=epochs,
             results=address_of(results),
+            drawing=0 if orders.drawing is None else address_of(orders.drawing),
         )
         words = np.array([*row, *map(address_of, arrays)], np.int64)
         waiting = _Waiting(job, prepared, words, results, (numbers, arrays, orders), time.perf_counter())
@@ -156,6 +158,10 @@ class _Queue:
         self._words[QUEUE.published // WORD] = self._published
         if self._others is None:
             self._start(bound)
+
+    def expect_no_more(self) -> None:
+        """Let each thread end that finds no job, so that nobody waits for one that sleeps."""
+        self._words[QUEUE.ended // WORD] = 1
 
     def _start(self, bound: BoundStep) -> None:
         self._job_taker = bound.kernels.job_taker
@@ -230,7 +236,7 @@ class _Queue:
 
     def _close(self) -> None:
         self._words[QUEUE.taken // WORD] = max(self._published, int(self._words[QUEUE.taken // WORD]))
-        self._words[QUEUE.ended // WORD] = 1
+        self.expect_no_more()
 
 
 def _in_lines(words: int) -> npt.NDArray[np.int64]:

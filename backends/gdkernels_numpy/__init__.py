@@ -44,6 +44,9 @@ class NumPyBackend(Backend):
     def for_products(self, flops: int) -> AbstractContextManager[Any]:
         return threads_for(flops)
 
+    def for_layers(self, flops: int, longest: int) -> AbstractContextManager[Any]:
+        return threads_for(flops, longest)
+
     def choices(self) -> dict[str, Any]:
         return {"blas_threads": blas_threads()}
 

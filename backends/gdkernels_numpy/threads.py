@@ -8,6 +8,8 @@ different numbers take turns: none changes what another computes.
 """
 
 import os
+import platform
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,15 +25,25 @@ __all__ = ["blas_threads", "threads_for"]
 # About 2 ms on one core: larger products are worth the waiting of threads for each other.
 SMALL = 100_000_000
 
-# OpenBLAS computes products of a matrix and a vector on one thread below 9,216 multiply-adds, and others below 262,144
-# (its interface/gemv.c and gemm.c), whatever the number is: nobody has to set it, or to wait, and bits are the same.
+# OpenBLAS computes small products on one thread, whatever the number is: nobody has to set it, or to wait, and bits are
+# the same. A matrix and a vector it divides from 9,216 multiply-adds on, two matrices from 262,144 on (its interface/
+# gemv.c and gemm.c). Since 0.3.28 a matrix and a vector have more than matrices there, but on Arm. Two vectors are
+# divided from 10,000 numbers on (kernel/x86_64/ddot.c), which is less.
 _ALONE = 18_000
+_ALONE_SINCE, _ALONE_IN_LAYERS, _LONGEST = (0, 3, 28), 2 * 262_144, 10_000
+_X86 = frozenset({"x86_64", "AMD64", "amd64"})
 
 
-def threads_for(flops: int) -> AbstractContextManager[None]:
-    """Return a context in which products run on one thread if the largest takes few `flops`, or else on all allowed."""
-    if flops <= _ALONE and _only_openblas():
-        return nullcontext()
+def threads_for(flops: int, longest: int | None = None) -> AbstractContextManager[None]:
+    """Return a context in which products run on one thread if the largest takes few `flops`, or else on all allowed.
+
+    Parameters
+    ----------
+    longest
+        The largest dimension of their operands, where matrices are multiplied and nothing else is done.
+    """
+    if flops <= (_alone() if longest is None or longest > _LONGEST else _alone_in_layers()):
+        return _NOTHING
     return _turns().taken(1 if flops <= SMALL else _allowed())
 
 
@@ -45,6 +57,9 @@ def _allowed() -> int | None:
     """Return the most threads that somebody or a container's quota allows; None leaves the number to BLAS."""
     bound = asked_bound()
     return None if bound is None else bound.threads
+
+
+_NOTHING = nullcontext()  # it has no state
 
 
 class _Own(threading.local):
@@ -168,8 +183,22 @@ def _libraries() -> list[Any]:
 
 
 @cache
-def _only_openblas() -> bool:
-    return all(library.internal_api == "openblas" for library in _libraries())
+def _alone() -> int:
+    """Return the FLOPs up to which each BLAS computes a product on one thread."""
+    return _ALONE if all(library.internal_api == "openblas" for library in _libraries()) else -1
+
+
+@cache
+def _alone_in_layers() -> int:
+    """Return the same for products of matrices none of whose dimensions is long."""
+    recent = all(_version(library) >= _ALONE_SINCE for library in _libraries())
+    return _ALONE_IN_LAYERS if _alone() > 0 and recent and platform.machine() in _X86 else _alone()
+
+
+def _version(library: Any) -> tuple[int, ...]:
+    """Return the first three numbers of a library's version, or none that is recent."""
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)", library.version or "")
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def _functions(library: Any) -> tuple[Callable[[], int], Callable[[int], object]]:

@@ -12,7 +12,7 @@ from gdkernels.backend.program import Program, slot_names
 from gdkernels.backend.values import State
 from gdkernels.definition.network import Arrays, Slots
 from gdkernels.errors import InputError
-from gdkernels.randomness import KeyedOrder, row_keys
+from gdkernels.randomness import KeyedOrder, SeededOrders, row_keys
 
 __all__ = ["arrays_by_name", "check_epochs", "check_prediction", "check_run", "keys_of_run", "within"]
 
@@ -67,6 +67,21 @@ def check_run(
     InputError
         It names the argument and the sizes that do not fit.
     """
+    _check_arguments(program, parameters, x, y, len(order), batch_size, learning_rates, sample_weight)
+    _check_rows(order, x.shape[0])
+
+
+def _check_arguments(
+    program: Program,
+    parameters: Arrays,
+    x: Any,
+    y: Any,
+    used: int,
+    batch_size: int,
+    learning_rates: npt.NDArray[np.float64],
+    sample_weight: Any,
+) -> None:
+    """Refuse arguments of a run of so many records; which these are is another question."""
     if program.objective is None or program.optimizer is None:
         raise InputError("this program only predicts: it has no loss and no optimizer to train with")
     _check_parameters(program, parameters)
@@ -79,16 +94,14 @@ def check_run(
     if given != ([records] if program.weighted else None):
         wanted = f"takes sample_weight [{records}]" if program.weighted else "takes no sample_weight"
         raise InputError(f"this program {wanted}, got {given}")
-    if len(order) == 0:
+    if used == 0:
         raise InputError("there are no records to train on")
-    _check_rows(order, records)
     if batch_size < 1:
         raise InputError(f"a batch has at least one record, got batch_size {batch_size}")
-    steps = -(-len(order) // batch_size)
+    steps = -(-used // batch_size)
     if len(learning_rates) != steps:
         raise InputError(
-            f"{len(order)} records in batches of {batch_size} take {steps} steps, got {len(learning_rates)} "
-            "learning rates"
+            f"{used} records in batches of {batch_size} take {steps} steps, got {len(learning_rates)} learning rates"
         )
 
 
@@ -97,7 +110,7 @@ def check_epochs(
     parameters: Arrays,
     x: Any,
     y: Any,
-    orders: npt.NDArray[np.int64],
+    orders: npt.NDArray[np.int64] | SeededOrders,
     batch_size: int,
     learning_rates: npt.NDArray[np.float64],
     sample_weight: Any = None,
@@ -112,9 +125,9 @@ def check_epochs(
     if np.ndim(orders) != 2 or np.ndim(learning_rates) != 2 or not 0 < len(orders) == len(learning_rates):
         shapes = f"{list(np.shape(orders))} and {list(np.shape(learning_rates))}"
         raise InputError(f"orders and learning rates must be [epochs, …], for as many epochs, got {shapes}")
-    check_run(program, parameters, x, y, orders[0], batch_size, learning_rates[0], sample_weight)
-    if len(orders) > 1:
-        _check_rows(orders[1:], x.shape[0])
+    used = np.shape(orders)[1]
+    _check_arguments(program, parameters, x, y, used, batch_size, learning_rates[0], sample_weight)
+    _check_rows(orders, x.shape[0])
 
 
 def check_prediction(program: Program, parameters: Arrays, x: Any) -> None:
@@ -133,8 +146,8 @@ def check_prediction(program: Program, parameters: Arrays, x: Any) -> None:
         raise InputError(f"x has {x.shape[1]} columns, the network {inputs} inputs")
 
 
-def _check_rows(order: npt.NDArray[np.int64] | KeyedOrder, records: int) -> None:
-    if isinstance(order, KeyedOrder):
+def _check_rows(order: npt.NDArray[np.int64] | KeyedOrder | SeededOrders, records: int) -> None:
+    if isinstance(order, KeyedOrder | SeededOrders):
         if order.records > records:
             raise InputError(f"the order names row 0 to {order.records - 1} of {records} rows")
         return

@@ -114,6 +114,10 @@ class Backend(ABC):
         """Return a context for work whose largest product takes so many FLOPs, for libraries that start threads."""
         return nullcontext()
 
+    def for_layers(self, flops: int, longest: int) -> AbstractContextManager[Any]:
+        """Return a context for products of matrices, none of them longer than `longest`, and for nothing else."""
+        return self.for_products(flops)
+
     def choices(self) -> Mapping[str, Any]:
         """Return the choices that the bits of a definition on the namespace depend on; its plan then holds them."""
         return {}

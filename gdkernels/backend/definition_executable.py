@@ -112,8 +112,14 @@ class DefinitionExecutable(Executable):
         """The most numbers that a parameter has."""
         return max((math.prod(p.shape) for p in self._program.parameters.values()), default=0)
 
+    @cached_property
+    def _longest(self) -> int:
+        """The largest dimension of a matrix, but for the number of records."""
+        return max(*self._program.widths, *(n for p in self._program.parameters.values() for n in p.shape))
+
     def _products(self, rows: int) -> AbstractContextManager[Any]:
-        return self._backend.for_products(2 * rows * self._largest)
+        flops = max(2 * rows * self._largest, self._program.flops_before_records)
+        return self._backend.for_layers(flops, max(rows, self._longest))
 
     def _check_dtypes(self, before: Arrays, after: Arrays) -> None:
         for name, old in before.items():

@@ -53,6 +53,11 @@ class Executable(ABC):
         """Whether an order may also be `gdkernels.randomness.KeyedOrder`, computed where it is used; few need it."""
         return False
 
+    @property
+    def takes_seeded_orders(self) -> bool:
+        """Whether orders of epochs may also be `gdkernels.randomness.SeededOrders`, drawn where they are used."""
+        return False
+
     @abstractmethod
     def run(
         self,
@@ -100,7 +105,8 @@ class Executable(ABC):
         Parameters
         ----------
         orders, learning_rates
-            Those of each epoch: [epochs, records] and [epochs, steps]. Keyed orders come one for each epoch.
+            Those of each epoch: [epochs, records] and [epochs, steps]. Keyed orders come one for each epoch, and
+            seeded ones as one, where `takes_seeded_orders` says so.
         """
         weights = () if sample_weight is None else (sample_weight,)
         return [

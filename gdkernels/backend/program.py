@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ __all__ = ["Program", "TracedForward", "TracedStep", "slot_names"]
 # The attributes of the objective that a program of 0.1 had itself, with their values in a program that only predicts.
 _OF_THE_OBJECTIVE = {"loss": None, "reduction": "mean", "l2_in_loss": False, "clip_norm": None}
 
+_OF_A_STEP = frozenset({"x", "y", "t", "learning_rate", "sample_weight", "row_keys"})  # the other inputs of a trace
 _OPTIMIZER = "optimizer."  # begins the names of the inputs that are numbers of the optimizer; no parameter's has a dot
 
 
@@ -167,14 +168,26 @@ class Program:
 
     @cached_property
     def multiply_adds(self) -> int:
-        """The multiply-adds in the products of a record's forward pass."""
-        if layers_in(self.block) is None:
-            try:
-                traced = self.trace_forward()
-                return cost([traced.output], {**traced.sizes, str(traced.batch): 1}, itemsize=1).product_flops // 2
-            except TraceError:  # it only predicts, as a definition
-                pass
-        return sum(math.prod(p.shape) for p in self.parameters.values() if len(p.shape) == 2)
+        """The multiply-adds in the products of a record's forward pass; those of parameters alone are no record's."""
+        found = self._flops_of_products(records=1)
+        if found is None:
+            return sum(math.prod(p.shape) for p in self.parameters.values() if len(p.shape) == 2)
+        return (found - self.flops_before_records) // 2
+
+    @cached_property
+    def flops_before_records(self) -> int:
+        """The FLOPs of products that a forward pass makes of parameters alone, before it looks at any record."""
+        return self._flops_of_products(records=0) or 0
+
+    def _flops_of_products(self, records: int) -> int | None:
+        """Return what products of a forward pass take; None for layers, which are plain, and where it is unknown."""
+        if layers_in(self.block) is not None:
+            return None
+        try:
+            traced = self.trace_forward()
+        except TraceError:  # it only predicts, as a definition
+            return None
+        return cost([traced.output], {**traced.sizes, str(traced.batch): records}, itemsize=1).product_flops
 
     @cached_property
     def draws(self) -> bool:
@@ -299,7 +312,7 @@ class Program:
             If a function of the user cannot be recorded; the message names the operation and the line.
         """
         assert self.optimizer is not None
-        graph, batch, dims, parameters = self._begin_trace()
+        graph, batch, dims, parameters = self._begin_trace({*_OF_A_STEP, *self.numbers})
         names = {name: slot_names(name, self.slots) for name in self.trained}
         slots = {
             name: tuple(graph.input(slot, parameters[name].shape) for slot in mine) for name, mine in names.items()
@@ -331,7 +344,7 @@ class Program:
         TraceError
             As for `trace`.
         """
-        graph, batch, dims, parameters = self._begin_trace()
+        graph, batch, dims, parameters = self._begin_trace({"x"})
         output = self.forward(parameters, graph.input("x", (batch, dims[self.inputs])), xp=graph)
         return TracedForward(graph, batch, _sizes(graph), output)
 
@@ -343,16 +356,21 @@ class Program:
         TraceError
             As for `trace`.
         """
-        graph, batch, dims, parameters = self._begin_trace()
+        graph, batch, dims, parameters = self._begin_trace({"x", "row_keys"})
         random = RandomNumbers(graph.input("row_keys", (batch,), INT))
         x = graph.input("x", (batch, dims[self.inputs]))
         output = network.forward(self.block, parameters, x, random=random, xp=graph)
         return TracedForward(graph, batch, _sizes(graph), output)
 
-    def _begin_trace(self) -> tuple[Graph, Dim, dict[int, Dim], dict[str, Node]]:
+    def _begin_trace(self, others: Iterable[str]) -> tuple[Graph, Dim, dict[int, Dim], dict[str, Node]]:
         graph = Graph()
         batch = graph.dim("B")
         shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
+        if taken := sorted(shapes.keys() & set(others)):
+            raise TraceError(
+                f"{type(self.block).__name__} calls a parameter {taken[0]}, as another input of the step is called; "
+                "put it into blocks.Sequential, or give the parameter another name"
+            )
         numbers = dict.fromkeys(n for shape in ((self.inputs,), *shapes.values(), (self.outputs,)) for n in shape)
         dims = {n: graph.dim(f"n{n}", n) for n in numbers}
         inputs = {name: graph.input(name, tuple(dims[n] for n in shape)) for name, shape in shapes.items()}

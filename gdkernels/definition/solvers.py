@@ -39,7 +39,8 @@ class LevenbergMarquardt(Solver):
     ----------
     bayes
         Whether to choose the penalty on weights by the evidence (MacKay 1992), without validation records; the history
-        then tells the effective number of parameters. It penalises biases too, as Foresee & Hagan (1997) do.
+        then tells the effective number of parameters. It penalises biases too, as Foresee & Hagan (1997) do. When the
+        evidence rises no more, the fit ends where it was greatest.
     damping
         The first λ, as a share of the largest entry on the diagonal of JᵀJ.
     gradient_tolerance, step_tolerance, error_goal

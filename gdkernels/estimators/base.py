@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -21,40 +19,32 @@ from gdkernels.definition.naming import describe
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.solvers import Solver
-from gdkernels.dispatch.binding import namespace_of
-from gdkernels.dispatch.choosing import choose
-from gdkernels.errors import BackendError
-from gdkernels.estimators.arrays import (
-    OfChains,
-    arrays_by_name,
-    chain_sizes,
-    check_present,
-    has_arrays,
-    keep_arrays,
-    on_host,
-    one_array,
-)
+from gdkernels.estimators.arrays import OfChains, arrays_by_name, has_arrays, keep_arrays, on_host, one_array
 from gdkernels.estimators.descend import descend
+from gdkernels.estimators.figures import reset_figures, watch
 from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given, Passes, checked_inputs, is_source, rows_of
+from gdkernels.estimators.kept_network import (
+    check_goes_on,
+    fitted_network,
+    forget_carried,
+    forget_network,
+    keep_seed,
+    keep_structure,
+    model_of_arrays,
+    picklable,
+)
 from gdkernels.estimators.lbfgs import fit_by_lbfgs
 from gdkernels.estimators.outputs import hidden_outputs, linked, raw_outputs, score_of
 from gdkernels.estimators.parameters import CONSTRAINTS, check_ranks, is_stochastic, solver_name
+from gdkernels.estimators.precision import as_wide_as, float_type, training_precision
 from gdkernels.estimators.problem import PresentRate, Problem, Stall
 from gdkernels.estimators.rules import optimizer_of
-from gdkernels.estimators.shape import (
-    asks_for_blocks,
-    check_hidden,
-    hidden_activations,
-    initial_chain,
-    plain_sizes,
-    structure_of,
-)
+from gdkernels.estimators.shape import asks_for_blocks, check_hidden, initial_chain, structure_of
 from gdkernels.estimators.solve import fit_by_solver
 from gdkernels.groups import Group
-from gdkernels.models.mlp import model_of
 from gdkernels.models.network import Network
-from gdkernels.network import BoundNetwork, Structure
+from gdkernels.network import BoundNetwork
 from gdkernels.system.hushed_logs import hushed
 
 if TYPE_CHECKING:
@@ -63,13 +53,6 @@ if TYPE_CHECKING:
     from gdkernels.definition.blocks import Block
 
 __all__ = ["BaseMLP"]
-
-
-def _float_type(a: Any) -> str:
-    """Return the type in which to compute with an array: float32 for float32, else float64."""
-    if isinstance(a.dtype, np.dtype):  # which takes long to say its name
-        return "float32" if a.dtype == np.float32 else "float64"
-    return "float32" if "float32" in str(a.dtype) else "float64"
 
 
 class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
@@ -206,7 +189,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             fit_by_solver(self, problem, live, given, held_out)
         else:
             descend(self, problem, live, train, held_out, random, incremental=incremental)
-        self.__dict__.pop("_carried", None)
+        forget_carried(self)
         self._show(live)
         return self
 
@@ -228,65 +211,29 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _begin(self, X: Any, outputs: int, random: np.random.RandomState, *, first: bool) -> FittedNetwork:
         """Return the network to train: a new one, or the present one."""
-        precision, ends = self.precision or self._precision_of(X, first=first), (int(X.shape[1]), outputs)
+        precision, ends = self.precision or training_precision(self, X, first=first), (int(X.shape[1]), outputs)
         if not first:
-            self._check_goes_on(*ends)
-            self._watch()
+            check_goes_on(self, *ends, self._output())
+            watch(self)
             return self._network(X, precision)
         structure = structure_of(self, *ends, self._output())
         self.n_outputs_ = structure.outputs
         output = describe(self._output())["name"]
         self.out_activation_ = "logistic" if output == "sigmoid" else output
-        self._reset_figures()
-        self._keep_structure(structure)
-        dtype = storage_dtype(self.precision or _float_type(X))
+        self._stall = Stall()
+        reset_figures(self)
+        forget_network(self)
+        keep_structure(self, structure)
+        dtype = storage_dtype(self.precision or float_type(X))
         if asks_for_blocks(self):
             structure.check_memory()
-            self._seed = int(random.randint(2**31 - 1))
-            drawn = structure.initial_parameters(self._seed)
+            seed = int(random.randint(2**31 - 1))
+            keep_seed(self, seed)
+            drawn = structure.initial_parameters(seed)
             keep_arrays(self, {name: a.astype(dtype, copy=False) for name, a in drawn.items()}, structure)
         else:
             keep_arrays(self, initial_chain(self, structure.sizes, random, dtype), structure)
         return self._network(X, precision)
-
-    def _check_goes_on(self, inputs: int, outputs: int) -> None:
-        """Refuse to go on with another network than the parameters ask for."""
-        if "coefs_" in vars(self) and plain_sizes(self, inputs, outputs) == chain_sizes(self):
-            self.__dict__.pop("_structure", None)
-            return
-        structure = structure_of(self, inputs, outputs, self._output())
-        if structure != vars(self).get("_structure"):
-            check_present(self, structure)
-            self._keep_structure(structure)
-
-    def _precision_of(self, X: Any, *, first: bool) -> str:
-        """Return the precision that scikit-learn would train in: the first call fixes it; solvers take float64."""
-        found = _float_type(X if first else one_array(self))
-        if is_stochastic(self) or namespace_of(X) is not None:
-            return found
-        with suppress(BackendError):  # a backend that has no float64
-            choose(self.backend, self.device, "float64")
-            return "float64"
-        return found
-
-    def _reset_figures(self) -> None:
-        self.n_iter_ = self.t_ = 0
-        self._stall = Stall()
-        self.loss_curve_: list[float] = []
-        self.validation_loss_curve_: list[float] | None = None
-        self.best_loss_: float | None = None
-        self.validation_scores_: list[float] | None = None
-        self.best_validation_score_: float | None = None
-        self._watch()
-        self.__dict__.pop("_live", None)
-
-    def _watch(self) -> None:
-        """Begin with the figures by which training ends, where an earlier fit had others or none."""
-        if self.early_stopping and is_stochastic(self):
-            if self.validation_scores_ is None:
-                self.validation_scores_, self.best_validation_score_ = [], -math.inf
-        elif self.best_loss_ is None:
-            self.best_loss_ = math.inf
 
     # ---- the parameters, of which scikit-learn shows those of chains as coefs_ and intercepts_
 
@@ -301,42 +248,8 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         """Take over the arrays of the network."""
         keep_arrays(self, live.show(), live.network.structure)
 
-    def _keep_structure(self, structure: Structure) -> None:
-        """Remember what a network of blocks is; what a plain chain is follows from its arrays and `activation`."""
-        self.__dict__.pop("_structure", None)
-        if asks_for_blocks(self):
-            self._structure = structure
-
     def _network(self, like: Any, precision: str) -> FittedNetwork:
-        """Return the network of the present arrays, which may have been set by hand or come from a file.
-
-        Parameters
-        ----------
-        like
-            What the parameters are shown like, where the network has to be made.
-        """
-        live: FittedNetwork | None = vars(self).get("_live")
-        kept: Structure | None = vars(self).get("_structure")
-        shape = (chain_sizes(self), hidden_activations(self)) if kept is None else kept
-        wanted = (shape, precision, self.backend, self.device, self.threads)
-        if live is None or live.made_of != wanted:
-            seed = vars(self).get("_seed", 0)
-            place = {"backend": self.backend, "device": self.device, "threads": self.threads}
-            model = self._model(seed=seed, precision=precision, **place)
-            carried = None if live is None else live.carried()
-            if carried is not None:
-                self._carried = carried  # for `partial_fit` to go on with, wherever it computes now
-            live = FittedNetwork(model, like, wanted)
-        live.follow(arrays_by_name(self))
-        self._live = live
-        return live
-
-    def _model(self, **settings: Any) -> Network:
-        """Return a network of the fitted structure."""
-        structure: Structure | None = vars(self).get("_structure")
-        if structure is None:
-            structure = Structure.of_sizes(chain_sizes(self), hidden_activations(self), self._output(), True)
-        return model_of(BoundNetwork(structure, **settings))
+        return fitted_network(self, self._output, like, precision)
 
     # ---- what can be asked afterwards
 
@@ -367,12 +280,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             given = raw_outputs(self._fitted().network, X, loss or self._objective())
         if self.precision is not None:
             return given
-        like = one_array(self)
-        if type(X) is type(given) is type(like) is np.ndarray and X.dtype == given.dtype == like.dtype:
-            return given
-        xp = namespace_of(given) or np
-        wide = "float64" in (str(xp.result_type(X.dtype, given.dtype)), _float_type(like))
-        return xp.astype(given, xp.float64 if wide else xp.float32, copy=False)
+        return as_wide_as(given, X, one_array(self))
 
     def _linked(self, raw: Any) -> Any:
         """Return what is made of raw outputs by the link of the loss."""
@@ -380,7 +288,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _fitted(self) -> FittedNetwork:
         like = one_array(self)
-        return self._network(like, self.precision or _float_type(like))
+        return self._network(like, self.precision or float_type(like))
 
     def hidden_outputs(self, X: Any) -> list[Any]:
         """Return what each hidden layer puts out [records, units], in the place of X, the first layer first.
@@ -405,7 +313,8 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             estimator unless it is given.
         """
         check_is_fitted(self)
-        model = self._model(**{"precision": self.precision or _float_type(one_array(self))} | settings)
+        settings = {"precision": self.precision or float_type(one_array(self))} | settings
+        model = model_of_arrays(self, self._output(), **settings)
         model.set_parameters({name: on_host(a) for name, a in arrays_by_name(self).items()})
         model.network.train_for(Objective(self._objective()))
         return model
@@ -418,10 +327,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         return optimizer_of(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        live: FittedNetwork | None = state.pop("_live", None)
-        carried = None if live is None else live.carried()
-        return state if carried is None else {**state, "_carried": carried}
+        return picklable(dict(super().__getstate__()))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

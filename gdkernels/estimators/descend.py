@@ -15,6 +15,7 @@ from sklearn.metrics import get_scorer
 from gdkernels.dispatch.shared_executables import shared
 from gdkernels.estimators.fitted_network import FittedNetwork
 from gdkernels.estimators.inputs import Given, Passes, split_rows
+from gdkernels.estimators.kept_network import carried_by
 from gdkernels.estimators.orders import Orders
 from gdkernels.estimators.problem import Problem
 from gdkernels.estimators.reported_loss import ReportedLoss
@@ -150,7 +151,7 @@ def _trainer(estimator: Any, problem: Problem, live: FittedNetwork, size: int, *
     trainer = live.trainer
     fits = trainer is not None and trainer.settings == Settings.checked(**settings, outputs=2) and _shared(e, trainer)
     if not incremental or trainer is None or not fits:
-        carried = (live.carried() or vars(e).get("_carried")) if incremental else None
+        carried = carried_by(e, live) if incremental else None
         trainer = Trainer(live.model, **settings, group=e.group, shards=e.shards)
         live.begin(trainer, carried)
     return trainer

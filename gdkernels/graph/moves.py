@@ -13,7 +13,7 @@ from gdkernels.graph.source import user_line
 if TYPE_CHECKING:
     from gdkernels.graph.namespace import Graph
 
-__all__ = ["column", "columns", "concat", "row_outer", "take", "units"]
+__all__ = ["column", "columns", "concat", "is_counted", "row_outer", "stack", "take", "units"]
 
 
 def units(a: Node) -> int:
@@ -22,7 +22,7 @@ def units(a: Node) -> int:
     Raises
     ------
     TraceError
-        If the number is not known while the function is traced.
+        If the number is not known while the function is traced, as that of the records.
     """
     size = a.shape[-1] if a.ndim else 1
     number = size.size if isinstance(size, Dim) else size
@@ -32,6 +32,11 @@ def units(a: Node) -> int:
             "width, so that its columns cannot be counted"
         )
     return number
+
+
+def is_counted(size: Dim | int) -> bool:
+    """Return whether a size has a number while a function is traced: that of the records has none."""
+    return isinstance(size, int) or size.size is not None
 
 
 def column(graph: Graph, a: Node, k: int) -> Node:
@@ -90,10 +95,18 @@ def _of_condition(graph: Graph, a: Node, moved: Callable[[Node], Node]) -> Node:
 
 
 def concat(graph: Graph, arrays: Sequence[Node], axis: int | None) -> Node:
-    """Return arrays [records, units] side by side."""
-    if axis not in (1, -1) or not arrays or any(a.ndim != 2 for a in arrays):
+    """Return arrays [records, units] side by side; parameters also one above the other, and vectors in one."""
+    ranks = {a.ndim for a in arrays}
+    if ranks == {1} and axis in (0, -1) and all(is_counted(a.shape[0]) for a in arrays):
+        return graph.squeeze(concat(graph, [graph.expand_dims(a, axis=0) for a in arrays], 1), 0)
+    if ranks == {2} and axis in (0, -2) and all(is_counted(a.shape[0]) for a in arrays):
+        return concat(graph, [a.T for a in arrays], 1).T
+    if axis not in (1, -1) or ranks != {2}:
         shown = ", ".join(str(list(a.shape)) for a in arrays)
-        raise TraceError(f"only arrays [records, units] can be put together, along axis 1; got {shown}{user_line()}")
+        raise TraceError(
+            f"concat takes arrays of records side by side, along axis 1, and parameters that are all matrices or all "
+            f"vectors; got {shown} along {axis}{user_line()}"
+        )
     if any(a.dtype in (BOOL, INT) for a in arrays) or any(
         not same_size(a.shape[0], arrays[0].shape[0]) for a in arrays
     ):
@@ -113,8 +126,22 @@ def concat(graph: Graph, arrays: Sequence[Node], axis: int | None) -> Node:
     return graph.node("concat", tuple(placed), None, (arrays[0].shape[0], width), REAL)
 
 
+def stack(graph: Graph, vectors: Sequence[Node], axis: int) -> Node:
+    """Return vectors side by side, as columns or rows."""
+    if axis not in (0, 1, -1) or any(a.ndim != 1 for a in vectors):
+        shown = ", ".join(str(list(a.shape)) for a in vectors)
+        raise TraceError(f"stack takes vectors, along axis 0 or 1; got {shown} along {axis}{user_line()}")
+    along = 1 if axis else 0
+    return concat(graph, [graph.expand_dims(a, axis=along) for a in vectors], along)
+
+
 def take(graph: Graph, a: Node, indices: Node, axis: int | None) -> Node:
     """Return the rows of a table [rows, units] with these numbers, a row for each record."""
+    if axis == 0 and a.ndim == 1:  # numbers: rows of one
+        return graph.squeeze(take(graph, graph.expand_dims(a, axis=1), indices, 0), 1)
+    if axis == 0 and a.ndim == 2 and is_one(a.shape[1]):
+        table = graph.broadcast_to(a, (a.shape[0], _unit(graph)))
+        return graph.expand_dims(column(graph, take(graph, table, indices, 0), 0), axis=1)
     if axis != 0 or a.ndim != 2 or indices.ndim != 1:
         raise TraceError(
             f"take: only rows of a table can be taken while it is traced, xp.take(table, codes, axis=0); "
@@ -133,16 +160,27 @@ def _placed(graph: Graph, part: Node) -> Node:
     value = part
     while value.op in ("expand_dims", "squeeze", "detach"):
         value = value.args[0]
-    if not is_one(part.shape[1]) or value.op not in ELEMENTWISE:
+    if not is_one(part.shape[1]) or not (value.op in ELEMENTWISE or _is_stretched(value)):
         return part
-    unit = graph.widths[1] if 1 in graph.widths else graph.dim("n1", 1)
-    return graph.broadcast_to(part, (part.shape[0], unit))
+    return graph.broadcast_to(part, (part.shape[0], _unit(graph)))
+
+
+def _unit(graph: Graph) -> Dim:
+    """Return the size that is a symbol for 1."""
+    return graph.widths[1] if 1 in graph.widths else graph.dim("n1", 1)
+
+
+def _is_stretched(a: Node) -> bool:
+    """Return whether `a` repeats something for each record, but for 0, which needs no place."""
+    return a.op == "broadcast_to" and not (a.args[0].op == "constant" and a.args[0].attribute == 0)
 
 
 def row_outer(graph: Graph, a: Node, d: Node) -> Node:
     """Return for each record the products of all its numbers in `a` with all those in `d`, side by side."""
     if a.ndim != 2 or d.ndim != 2 or not same_size(a.shape[0], d.shape[0]) or {a.dtype, d.dtype} & {BOOL, INT}:
         raise TraceError(f"row_outer takes numbers [records, units], got {list(a.shape)} and {list(d.shape)}")
+    if is_one(a.shape[1]) or is_one(d.shape[1]):
+        return graph.apply("multiply", a, d)
     width = graph.width(units(a) * units(d))
     return graph.node("row_outer", (a, d), None, (a.shape[0], width), REAL)
 

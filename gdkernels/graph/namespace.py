@@ -11,31 +11,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gdkernels.errors import TraceError
-from gdkernels.graph import moves
+from gdkernels.graph import elementwise, indexing, moves, reductions, shapes
+from gdkernels.graph.instead import INSTEAD
 from gdkernels.graph.nodes import (
     Dim,
     Node,
     Shape,
     UnknownOperationError,
     axes_of,
-    broadcast_shapes,
-    is_one,
     same_shape,
-    same_size,
 )
 from gdkernels.graph.operations import (
-    BITWISE,
     BOOL,
-    COMPARISONS,
     CONVERSIONS,
     ELEMENTWISE,
     INT,
-    INT_ARITHMETIC,
-    LOGICAL,
     REAL,
     SCALAR,
 )
-from gdkernels.graph.simplify import simplified
 from gdkernels.graph.source import user_line
 
 __all__ = ["Graph", "apart", "detach"]
@@ -127,8 +120,9 @@ class Graph:
                 return self.apply(name, *args)
 
             return record
+        instead = f"; {INSTEAD[name]}" if name in INSTEAD else ""
         raise UnknownOperationError(
-            f"xp.{name} is not an operation that can be traced{user_line()}; those are "
+            f"xp.{name} is not an operation that can be traced{user_line()}{instead}; those are "
             f"{', '.join(sorted({*ELEMENTWISE, *_COMPOSED} - CONVERSIONS))}, and the operators"
         )
 
@@ -138,55 +132,7 @@ class Graph:
 
     def apply(self, op: str, *values: Any) -> Node:
         """Record the elementwise operation `op`, simplified where the value stays the same to the bit."""
-        if len(values) != ELEMENTWISE[op]:
-            raise TraceError(f"xp.{op} takes {ELEMENTWISE[op]} operands, got {len(values)}{user_line()}")
-        args = tuple(self.lift(v) for v in values)
-        if op in BITWISE or (op not in CONVERSIONS and any(a.dtype == INT for a in args)):
-            args = tuple(self._as_integer(op, a) for a in args)
-        else:
-            _check_kinds(op, args)
-        args = self._stretched(args)
-        shape = broadcast_shapes(op, [a.shape for a in args])
-        # An operation on broadcast operands is done before broadcasting.
-        if any(_is_repeated(a) for a in args):
-            inner = self.apply(op, *(a.args[0] if _is_repeated(a) else a for a in args))
-            return self.broadcast_to(inner, shape)
-        simple = None if args[0].dtype == INT else simplified(self, op, args)
-        if simple is not None:
-            return self.broadcast_to(simple, shape)
-        if op in COMPARISONS or op in LOGICAL:
-            dtype = BOOL
-        elif op == "to_int" or (op != "to_real" and args[0].dtype == INT):
-            dtype = INT
-        else:
-            operands = args[1:] if op == "where" else args
-            dtype = SCALAR if all(a.dtype == SCALAR for a in args) and op != "to_real" else REAL
-            if op == "where" and all(a.dtype == BOOL for a in operands):
-                dtype = BOOL
-        return self.node(op, args, None, shape, dtype)
-
-    def _stretched(self, args: tuple[Node, ...]) -> tuple[Node, ...]:
-        """Return operands of which matrices of one unit are columns, where they are stretched to the width of others.
-
-        A size is a symbol here, also one whose number is 1.
-        """
-        widths = {a.shape[-1] for a in args if a.ndim and not is_one(a.shape[-1])}
-        heights = {a.shape[0] for a in args if a.ndim == 2 and not is_one(a.shape[0])}
-        if len(widths) < 2 and len(heights) < 2:
-            return args
-        # A parameter of one number, or of one row, is summed over that, which leaves its numbers as they are.
-        args = tuple(
-            self.sum(a, axis=0)
-            if a.ndim and _is_single(a.shape[0]) and len(heights if a.ndim == 2 else widths) > 1
-            else a
-            for a in args
-        )
-        return tuple(
-            self.expand_dims(moves.column(self, a, 0), axis=1)
-            if a.ndim == 2 and _is_single(a.shape[1]) and len(widths) > 1
-            else a
-            for a in args
-        )
+        return elementwise.applied(self, op, values)
 
     # ---- the rest of the namespace
 
@@ -194,31 +140,7 @@ class Graph:
         return self.lift(value)
 
     def astype(self, a: Any, dtype: Any) -> Node:
-        node = self.lift(a)
-        if dtype == node.dtype or (dtype == REAL and node.dtype == SCALAR):
-            return node
-        if node.dtype == BOOL and dtype == REAL:
-            return self.apply("where", node, 1.0, 0.0)
-        if (node.dtype, dtype) not in {(REAL, INT), (INT, REAL)}:
-            raise TraceError(
-                f"xp.astype to {dtype!r} cannot be traced{user_line()}; numbers can be made 32-bit integers "
-                "(xp.int32), and integers and conditions numbers (the dtype of an operand)"
-            )
-        return self.apply("to_int" if dtype == INT else "to_real", node)
-
-    def _as_integer(self, op: str, a: Node) -> Node:
-        """Return an operand of an operation on integers: an array of them, or a whole number that is one."""
-        if op not in INT_ARITHMETIC:
-            raise TraceError(f"{op} of integers cannot be traced{user_line()}; use xp.astype to make numbers of them")
-        if a.dtype == INT:
-            return a
-        number = a.attribute if a.op == "constant" and a.dtype == SCALAR else math.nan
-        if -(2**31) <= number < 2**31 and number == int(number):
-            return self.node("constant", (), int(number), (), INT, key=("integer", int(number)))
-        raise TraceError(
-            f"{op} of integers and of something else cannot be traced{user_line()}; xp.astype(a, xp.int32) makes "
-            "integers of an array, and numbers beside them must be whole and fit into 32 bits"
-        )
+        return elementwise.converted(self, self.lift(a), dtype)
 
     def full_like(self, a: Node, value: float) -> Node:
         return self.broadcast_to(self.lift(value), a.shape)
@@ -249,103 +171,42 @@ class Graph:
         return self.apply("maximum", a, b) + self.apply("log1p", self.apply("exp", -self.apply("abs", gap)))
 
     def matmul(self, a: Node, b: Node) -> Node:
-        a, b = self.lift(a), self.lift(b)
-        if a.ndim != 2 or b.ndim != 2 or not same_size(a.shape[1], b.shape[0]):
-            raise TraceError(f"matmul: shapes {list(a.shape)} and {list(b.shape)} do not fit{user_line()}")
-        if a.dtype != REAL or b.dtype != REAL:
-            raise TraceError(f"matmul takes numbers{user_line()}: use xp.astype to make numbers of {a.dtype} arrays")
-        return self.node("matmul", (a, b), None, (a.shape[0], b.shape[1]), REAL)
+        return shapes.product(self, self.lift(a), self.lift(b))
+
+    def vecdot(self, a: Any, b: Any, *, axis: int = -1) -> Node:
+        return self.sum(self.apply("multiply", a, b), axis=axis)
 
     def matrix_transpose(self, a: Node) -> Node:
-        if a.ndim != 2:
-            raise TraceError(f"a transpose needs two dimensions, got {list(a.shape)}{user_line()}")
-        if a.op == "transpose":
-            return a.args[0]
-        return self.node("transpose", (a,), None, a.shape[::-1], a.dtype)
+        return shapes.transposed(self, a)
 
     def permute_dims(self, a: Node, axes: Sequence[int]) -> Node:
-        order = [k + a.ndim if k < 0 else k for k in axes]
-        if sorted(order) != list(range(a.ndim)):
-            raise TraceError(f"permute_dims: axes {tuple(axes)} do not fit {list(a.shape)}{user_line()}")
-        return a if order == sorted(order) else self.matrix_transpose(a)
+        return shapes.permuted(self, a, axes)
 
     def broadcast_to(self, a: Any, shape: Shape) -> Node:
-        node = self.lift(a)
-        if same_shape(node.shape, tuple(shape)):
-            return node
-        if not same_shape(broadcast_shapes("broadcast_to", [node.shape, tuple(shape)]), tuple(shape)):
-            raise TraceError(f"{list(node.shape)} does not broadcast to {list(shape)}{user_line()}")
-        source = node.args[0] if node.op == "broadcast_to" else node
-        return self.node("broadcast_to", (source,), None, tuple(shape), node.dtype)
+        return shapes.broadcast(self, self.lift(a), tuple(shape))
 
     def expand_dims(self, a: Node, *, axis: int = 0) -> Node:
-        given, axis = axis, axis + a.ndim + 1 if axis < 0 else axis
-        if not 0 <= axis <= a.ndim:
-            raise TraceError(f"expand_dims: axis {given} is out of range for {list(a.shape)}{user_line()}")
-        shape = (*a.shape[:axis], 1, *a.shape[axis:])
-        number = _number_within(a)
-        if number is not None:
-            return self.broadcast_to(number, shape)
-        return self.node("expand_dims", (a,), axis, shape, a.dtype)
+        return shapes.expanded(self, a, axis)
 
     def squeeze(self, a: Node, axis: int | tuple[int, ...]) -> Node:
-        axes = axes_of(a, axis)
-        if any(not is_one(a.shape[k]) for k in axes):
-            raise TraceError(f"squeeze: {list(a.shape)} is not of size 1 along {axes}{user_line()}")
-        shape = tuple(d for k, d in enumerate(a.shape) if k not in axes)
-        if a.op == "expand_dims" and axes == (a.attribute,):
-            return a.args[0]
-        number = _number_within(a)
-        if number is not None:
-            return self.broadcast_to(number, shape)
-        return self.node("squeeze", (a,), axes, shape, a.dtype)
-
-    def _reduce(self, op: str, a: Any, axis: int | tuple[int, ...] | None, keepdims: bool) -> Node:
-        node = self.lift(a)
-        if node.dtype == BOOL:
-            raise TraceError(f"xp.{op} of a condition{user_line()}: use xp.where(condition, 1.0, 0.0) first")
-        if node.dtype == INT:
-            raise TraceError(f"xp.{op} of integers{user_line()}: use xp.astype to make numbers of them first")
-        axes = axes_of(node, axis)
-        wide = tuple(k for k in axes if not is_one(node.shape[k]))
-        if wide:
-            shape = tuple(1 if k in wide else d for k, d in enumerate(node.shape))
-            number = _number_within(node)
-            if number is not None and number.op == "constant" and number.attribute == 0:
-                result = self.broadcast_to(number, shape)  # as the gradient of a parameter that nothing depends on
-            else:
-                result = self.node(op, (node,), wide, shape, REAL)
-        else:
-            result = node
-        return result if keepdims or not axes else self.squeeze(result, axes)
+        return shapes.squeezed(self, a, axes_of(a, axis))
 
     def sum(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
-        return self._reduce("sum", a, axis, keepdims)
+        return reductions.reduced(self, "sum", self.lift(a), axis, keepdims)
 
     def max(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
-        return self._reduce("max", a, axis, keepdims)
+        return reductions.reduced(self, "max", self.lift(a), axis, keepdims)
 
     def min(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
-        return self._reduce("min", a, axis, keepdims)
+        return reductions.reduced(self, "min", self.lift(a), axis, keepdims)
 
     def mean(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
-        node = self.lift(a)
-        total = self.sum(node, axis=axis, keepdims=keepdims)
-        for k in axes_of(node, axis):
-            total = total / node.shape[k]
-        return total
+        return reductions.mean(self, self.lift(a), axis, keepdims)
 
     def var(
         self, a: Any, *, axis: int | tuple[int, ...] | None = None, correction: float = 0.0, keepdims: bool = False
     ) -> Node:
-        node = self.lift(a)
-        apart = node - self.mean(node, axis=axis, keepdims=True)
-        if not correction:
-            return self.mean(apart * apart, axis=axis, keepdims=keepdims)
-        count = self.lift(1.0)
-        for k in axes_of(node, axis):
-            count = count * node.shape[k]
-        return self.sum(apart * apart, axis=axis, keepdims=keepdims) / (count - correction)
+        return reductions.variance(self, self.lift(a), axis, correction, keepdims)
 
     def std(
         self, a: Any, *, axis: int | tuple[int, ...] | None = None, correction: float = 0.0, keepdims: bool = False
@@ -353,6 +214,10 @@ class Graph:
         return self.apply("sqrt", self.var(a, axis=axis, correction=correction, keepdims=keepdims))
 
     # ---- columns, and rows by their numbers
+
+    def indexed(self, a: Node, key: Any) -> Node:
+        """Record ``a[key]``."""
+        return indexing.indexed(a, key)
 
     def column(self, a: Node, k: int) -> Node:
         """Record column `k` of a [records, units], as numbers [records]."""
@@ -366,11 +231,7 @@ class Graph:
         return moves.concat(self, [self.lift(a) for a in arrays], axis)
 
     def stack(self, arrays: Sequence[Any], *, axis: int = 0) -> Node:
-        columns = [self.lift(a) for a in arrays]
-        if axis not in (1, -1) or any(a.ndim != 1 for a in columns):
-            shown = ", ".join(str(list(a.shape)) for a in columns)
-            raise TraceError(f"stack takes numbers [records], along axis 1; got {shown}{user_line()}")
-        return self.concat([self.expand_dims(a, axis=1) for a in columns], axis=1)
+        return moves.stack(self, [self.lift(a) for a in arrays], axis)
 
     def take(self, a: Node, indices: Node, *, axis: int | None = None) -> Node:
         return moves.take(self, self.lift(a), self.lift(indices), axis)
@@ -392,8 +253,8 @@ class Graph:
 
 
 _NOT_FUNCTIONS = {
-    "add_rows", "apart", "apply", "column", "columns", "detach", "dim", "e", "has", "inf", "input", "int32", "lift",
-    "nan", "node", "pi", "row_outer", "width",
+    "add_rows", "apart", "apply", "column", "columns", "detach", "dim", "e", "has", "indexed", "inf", "input",
+    "int32", "lift", "nan", "node", "pi", "row_outer", "width",
 }  # fmt: skip
 _COMPOSED = frozenset(name for name in vars(Graph) if not name.startswith("_")) - _NOT_FUNCTIONS
 
@@ -413,28 +274,3 @@ def apart(a: Any, name: str) -> Any:
     Equal nodes are one node. That is too few where each of two parameters has a gradient of its own to be worked out.
     """
     return a.graph.apart(a, name) if isinstance(a, Node) else a
-
-
-def _number_within(a: Node) -> Node | None:
-    """Return the number that `a` repeats, if it is nothing else."""
-    source = a.args[0] if a.op == "broadcast_to" else a
-    return source if source.dtype == SCALAR else None
-
-
-def _is_repeated(a: Node) -> bool:
-    """Return whether `a` repeats another array: not if it is a number in the shape of a parameter of one number."""
-    return a.op == "broadcast_to" and not (a.shape and all(map(_is_single, a.shape)))
-
-
-def _is_single(size: Dim | int) -> bool:
-    """Return whether a size is a symbol for 1."""
-    return isinstance(size, Dim) and size.size == 1
-
-
-def _check_kinds(op: str, args: tuple[Node, ...]) -> None:
-    conditions = args if op in LOGICAL else args[:1] if op == "where" else ()
-    numbers = () if op in LOGICAL else args[len(conditions) :]
-    if any(a.dtype != BOOL for a in conditions):
-        raise TraceError(f"xp.{op} needs a condition such as z > 0{user_line()}")
-    if op != "where" and any(a.dtype == BOOL for a in numbers):
-        raise TraceError(f"{op} of a condition{user_line()}: use xp.where(condition, 1.0, 0.0) to make numbers of it")

@@ -6,7 +6,6 @@ than to an array (constants, sizes, the learning rate, the step count) stay floa
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -220,26 +219,7 @@ class Node(Recorded):
         return self.graph.matmul(self, other)
 
     def __getitem__(self, key: Any) -> Node:
-        keys = key if isinstance(key, tuple) else (key,)
-        if self.ndim == 2 and len(keys) == 2 and _is_whole(keys[0]):
-            if isinstance(keys[1], numbers.Integral) and not isinstance(keys[1], bool):
-                return self.graph.column(self, int(keys[1]))
-            if isinstance(keys[1], slice) and keys[1] != slice(None) and keys[1].step in (None, 1):
-                return self.graph.columns(self, keys[1].start, keys[1].stop)
-        whole = [k is None or _is_whole(k) for k in keys]
-        taken = sum(k is not None and k is not ... for k in keys)
-        ellipses = sum(k is ... for k in keys)
-        if not all(whole) or taken > self.ndim or ellipses > 1:
-            raise TraceError(
-                f"indexing an array of {self.ndim} dimensions with [{_key_text(keys)}] cannot be traced{user_line()}; "
-                "only new axes such as a[:, None], a column a[:, 2] and columns a[:, 2:5] can: use xp.where to select"
-            )
-        result, axis = self, 0
-        for k in keys:
-            if k is None:
-                result = self.graph.expand_dims(result, axis=axis)
-            axis += self.ndim - taken if k is ... else 1
-        return result
+        return self.graph.indexed(self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TraceError(f"an array cannot be changed in place while it is traced{user_line()}; use xp.where")
@@ -301,21 +281,6 @@ def axes_of(a: Node, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
     return axes
 
 
-def _is_whole(key: Any) -> bool:
-    return key is ... or (isinstance(key, slice) and key == slice(None))
-
-
 def _not_namespace(graph: Graph, called: str, name: str) -> str:
     use = f"xp.{name}, the namespace that the function is given" if graph.has(name) else "functions of xp only"
     return f"numpy.{called} cannot be traced{user_line()}; use {use}"
-
-
-def _key_text(keys: tuple[Any, ...]) -> str:
-    def text(k: Any) -> str:
-        if isinstance(k, slice):
-            return ":".join(
-                "" if part is None else text(part) for part in (k.start, k.stop, *([] if k.step is None else [k.step]))
-            )
-        return "..." if k is ... else "an array" if isinstance(k, Node) else repr(k)
-
-    return ", ".join(map(text, keys))

@@ -15,6 +15,7 @@ from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node, is_one
 from gdkernels.graph.operations import ELEMENTWISE, SCALAR
 from gdkernels.lowering.steps import has_dim, kind_of, value_of, wide_dims
+from gdkernels.lowering.upright import upright
 
 __all__ = ["COMPUTED", "Cut", "cut"]
 
@@ -62,13 +63,11 @@ def cut(
         As for `gdkernels.lowering.schedule`.
     gradients
         The gradient of each parameter that is trained, by its name.
-
-    Raises
-    ------
-    ScheduleError
-        If a gradient is made of sums by code.
     """
-    return _Cutter(graph, batch, outputs, totals, gradients or {}).cut()
+    gradients = gradients or {}
+    made = upright(graph, batch, [*outputs.values(), *totals, *gradients.values()])
+    named = [{name: made[node.id] for name, node in nodes.items()} for nodes in (outputs, gradients)]
+    return _Cutter(graph, batch, named[0], [made[node.id] for node in totals], named[1]).cut()
 
 
 class _Cutter:
@@ -218,8 +217,6 @@ class _Cutter:
                 continue
             seen.add(node.id)
             if self._is_sum(node):
-                if node.op == "add_rows":
-                    raise ScheduleError(f"{node} sums rows of a table that is computed of parameters")
                 sums.append(node)
             else:
                 pending.extend(node.args)

@@ -16,7 +16,8 @@ from gdkernels.lowering.cut import Cut, cut
 from gdkernels.lowering.elementwise import Recipe, recipe_of
 from gdkernels.lowering.schedule import PREDICTION, schedule
 from gdkernels.lowering.steps import COLUMN, StepSchedule, kind_of, value_of
-from gdkernels.lowering.values import Values, ValueSteps
+from gdkernels.lowering.value_steps import ValueSteps
+from gdkernels.lowering.values import Values
 
 __all__ = ["DATA", "ScheduledTask", "schedule_prediction", "schedule_products", "schedule_sums", "schedule_training"]
 
@@ -57,6 +58,11 @@ class ScheduledTask:
     norm: Node | None = None
     output: Node | None = None
     values: ValueSteps | None = None
+
+    @property
+    def computed(self) -> frozenset[str]:
+        """The names of the parameters that stand for what `values` computes: no array of the caller's."""
+        return frozenset() if self.values is None else frozenset(self.values.outputs)
 
     def refuse_values(self, engine: str) -> None:
         """Raise `ScheduleError` if something is computed of parameters alone; for engines that do not do that."""

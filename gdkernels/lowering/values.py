@@ -7,7 +7,7 @@ which axis a vector runs along. Loops run over matrices row by row, and over vec
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from gdkernels.errors import ScheduleError
@@ -19,126 +19,33 @@ from gdkernels.lowering.cut import Cut
 from gdkernels.lowering.elementwise import ELEMENT, SINGLE, Instruction, Recipe, recipe_of
 from gdkernels.lowering.loops import make_loop
 from gdkernels.lowering.scalars import ScalarTable
-from gdkernels.lowering.steps import COLUMN, MATRIX, NUMBER, UNITS, StepSchedule, wide_dims
+from gdkernels.lowering.steps import COLUMN, MATRIX, NUMBER, UNITS, Part, StepSchedule, wide_dims
+from gdkernels.lowering.value_steps import (
+    COPY,
+    COPY_ROWS,
+    NOUGHT,
+    Pass,
+    SummedColumns,
+    Turn,
+    ValueCopy,
+    ValueProduct,
+    ValueStep,
+    ValueSteps,
+    is_matrix,
+    is_number,
+    number_of,
+)
 
-__all__ = [
-    "Pass",
-    "SummedColumns",
-    "Turn",
-    "ValueProduct",
-    "ValueSteps",
-    "Values",
-    "is_matrix",
-    "is_number",
-    "vector_of",
-]
+__all__ = ["Values"]
 
 _COSTLY = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "pow", "sqrt", "divide"})
 _REDUCTIONS = frozenset({"sum", "max", "min"})
-_MADE = frozenset(ELEMENTWISE) | {"broadcast_to", "matmul"}
+_MOVES = frozenset({"columns", "concat"})
+_MADE = frozenset(ELEMENTWISE) | {"broadcast_to", "matmul"} | _MOVES
 
-# The recipes of loops that only move numbers; numbers that stand alone are float64, those of arrays are not.
-_COPY = Recipe(UNITS, (Instruction("load", (), 0.0, ELEMENT),), (0,), ())
-_COPY_ROWS = Recipe(MATRIX, (Instruction("load", (), 0.0, ELEMENT),), (0,), ())
+# The recipes of loops that only move numbers; those that stand alone are float64, those of arrays are not.
 _FROM_NUMBER = Recipe(UNITS, (Instruction("load", (), 0.0, SINGLE),), (0,), ())
-_NOUGHT = Recipe(NUMBER, (Instruction("constant", (), 0.0, SINGLE),), (0,), ())
 _TO_NUMBER = Recipe(UNITS, (Instruction("load", (), 0.0, ELEMENT),), (), (("sum", 0, False),))
-
-
-@dataclass(frozen=True, eq=False)
-class Pass:
-    """An elementwise loop over values.
-
-    Attributes
-    ----------
-    over
-        A value of the shape that it runs over: a matrix, a vector or a number.
-    reads, writes
-        The operands in the order of the recipe: values, or for what is written also the name of an output.
-    """
-
-    recipe: Recipe
-    over: Node
-    reads: tuple[Node, ...]
-    writes: tuple[Node | str, ...]
-
-
-@dataclass(frozen=True)
-class ValueProduct:
-    """`node` = `left` times `right`, of which neither is a column."""
-
-    node: Node
-    left: Node
-    right: Node
-
-
-@dataclass(frozen=True)
-class SummedColumns:
-    """`node` = the sums of the columns of the matrix `source`."""
-
-    node: Node
-    source: Node
-
-
-@dataclass(frozen=True)
-class Turn:
-    """`node` = the matrix `source`, transposed."""
-
-    node: Node
-    source: Node
-
-
-ValueStep = Pass | ValueProduct | SummedColumns | Turn
-
-
-@dataclass
-class ValueSteps:
-    """The steps of a cut.
-
-    Attributes
-    ----------
-    before, after
-        The steps before the batch, and those after its sums are known; both may read what those before have written.
-    parameters, sums, scalars
-        What the inputs among the values are, by the number of the value: the name of a parameter, the sum over the
-        batch as the rest of the step has it, a number that the host knows.
-    outputs
-        The value of each output, by its name.
-    placed
-        The names of the outputs whose place a value takes, by the number of the value.
-    """
-
-    before: list[ValueStep] = field(default_factory=list)
-    after: list[ValueStep] = field(default_factory=list)
-    parameters: dict[int, str] = field(default_factory=dict)
-    sums: dict[int, Node] = field(default_factory=dict)
-    scalars: dict[int, Node] = field(default_factory=dict)
-    outputs: dict[str, Node] = field(default_factory=dict)
-    placed: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def passes(self) -> list[Pass]:
-        return [s for s in (*self.before, *self.after) if isinstance(s, Pass)]
-
-    @property
-    def multiplies(self) -> bool:
-        """Whether parameters are multiplied with each other, as matrices."""
-        return any(isinstance(s, ValueProduct) for s in (*self.before, *self.after))
-
-
-def is_matrix(node: Node) -> bool:
-    return not any(map(is_one, node.shape))
-
-
-def is_number(node: Node) -> bool:
-    return all(map(is_one, node.shape))
-
-
-def vector_of(node: Node) -> Node:
-    """Return the value whose memory `node` has: a vector along one axis lies where it does along the other."""
-    while node.op == "transpose" and not is_matrix(node):
-        node = node.args[0]
-    return node
 
 
 class Values:
@@ -205,6 +112,13 @@ class Values:
             return source if same_shape(source.shape, self._shape(node.shape)) else graph.matrix_transpose(source)
         if node.op in _REDUCTIONS:
             return self._reduced(node)
+        if node.op == "column":  # a vector, which is a row here
+            return graph.matrix_transpose(self._columns(node.args[0], node.attribute, node.attribute + 1))
+        if node.op == "columns":
+            return self._columns(node.args[0], *node.attribute)
+        if node.op == "concat":
+            parts = tuple(map(self._part, node.args))
+            return graph.node("concat", parts, None, self._shape(node.shape), REAL)
         raise ScheduleError(f"{node} is not an operation that is compiled of parameters alone")
 
     def _input(self, name: str, node: Node, told: dict[int, Any], what: Any) -> Node:
@@ -216,6 +130,9 @@ class Values:
         return self._graph.node("copy", (made,), None, made.shape, REAL)
 
     def _scalar(self, node: Node) -> Node:
+        """Return a number that the host knows, also of an array that repeats it."""
+        while node.op == "broadcast_to":
+            (node,) = node.args
         dims = [n.attribute for n in topological(node) if n.op == "dim"]
         sizes = {str(dim): float(dim.size) for dim in dims if dim.size is not None}
         try:
@@ -240,6 +157,24 @@ class Values:
             return graph.sum(graph.apply("multiply", a, graph.matrix_transpose(b)), axis=1, keepdims=True)
         return graph.matmul(a, b)
 
+    def _columns(self, node: Node, first: int, last: int) -> Node:
+        value = self._value(node)
+        if not value.ndim or last - first == number_of(value.shape[1]):
+            return value
+        shape = (value.shape[0], self._graph.width(last - first))
+        taken = self._graph.node("columns", (value,), (first, last), shape, REAL)
+        return self._graph.node("copy", (taken,), None, shape, REAL) if is_number(taken) else taken
+
+    def _part(self, node: Node) -> Node:
+        """Return a part of several side by side, as an array: numbers are none."""
+        value, shape = self._value(node), self._shape(node.shape)
+        if not value.ndim:
+            if value.op != "constant":
+                raise ScheduleError(f"{node} is put beside others, and differs from step to step")
+            key = ("filled", value.attribute, shape)
+            return self._graph.node("filled", (), value.attribute, shape, REAL, key=key)
+        return self._graph.node("cell", (value,), None, shape, REAL) if is_number(value) else value
+
     def _reduced(self, node: Node) -> Node:
         graph = self._graph
         value = self._value(node.args[0])
@@ -263,11 +198,11 @@ class Values:
             for operand in node.args:
                 users[operand.id] = users.get(operand.id, 0) + 1
         for node in nodes:
-            if node.op in ("copy", "matmul", "transpose"):
+            if node.op in ("cell", "copy", "matmul", "transpose", *_MOVES) or _is_filled(node):
                 stored[node.id] = node
-            in_memory = node.op in ("matmul", "transpose") or (node.op == "sum" and _of_columns(node))
+            in_memory = node.op in ("cell", "matmul", "transpose", *_MOVES) or (node.op == "sum" and _of_columns(node))
             for operand in node.args if in_memory else ():
-                if operand.dtype == REAL:
+                if operand.dtype == REAL and operand.op != "filled":
                     stored[operand.id] = operand
             if node.op in _COSTLY and node.dtype == REAL and users.get(node.id, 0) > 1 and not is_number(node):
                 stored[node.id] = node
@@ -285,7 +220,7 @@ class Values:
                 self._add_extremum(node, steps)
             else:
                 if is_number(node):
-                    steps.append(Pass(_NOUGHT, node, (), (node,)))
+                    steps.append(Pass(NOUGHT, node, (), (node,)))
                 steps.append(self._pass(node.args[0], (), (node,)))
         elif node.id not in self._result.stored or node.op == "input":
             return
@@ -293,12 +228,22 @@ class Values:
             if is_number(node):
                 self._add_number(node.args[0], node, steps)
             else:
-                steps.append(Pass(_COPY, node, node.args, (node,)))
+                steps.append(Pass(COPY, node, node.args, (node,)))
         elif node.op == "transpose":
             if is_matrix(node):
                 steps.append(Turn(node, node.args[0]))
         elif node.op == "matmul":
             steps.append(ValueProduct(node, *node.args))
+        elif node.op == "columns":
+            first, last = node.attribute
+            steps.append(ValueCopy(node, (Part(node.args[0], first, last - first),)))
+        elif node.op == "concat":
+            steps.append(_side_by_side(node))
+        elif node.op == "cell":
+            steps.append(Pass(_FROM_NUMBER, node, node.args, (node,)))
+        elif node.op == "filled":
+            recipe = Recipe(_kind(node), (Instruction("constant", (), node.attribute, SINGLE),), (0,), ())
+            steps.append(Pass(recipe, node, (), (node,)))
         else:
             steps.append(self._pass(node, (node,), ()))
 
@@ -318,7 +263,7 @@ class Values:
 
     def _add_number(self, cell: Node, node: Node, steps: list[ValueStep]) -> None:
         """Add the steps that make a number of an array of one."""
-        steps += [Pass(_NOUGHT, node, (), (node,)), Pass(_TO_NUMBER, cell, (cell,), (node,))]
+        steps += [Pass(NOUGHT, node, (), (node,)), Pass(_TO_NUMBER, cell, (cell,), (node,))]
 
     def _write(self, name: str, node: Node, steps: list[ValueStep]) -> None:
         """Bring an output to its place."""
@@ -329,7 +274,20 @@ class Values:
         elif is_matrix(node) and node.op in _MADE and node.id not in self.steps.placed:
             self.steps.placed[node.id] = name
         else:
-            steps.append(Pass(_COPY_ROWS if is_matrix(node) else _COPY, node, (node,), (name,)))
+            steps.append(Pass(COPY_ROWS if is_matrix(node) else COPY, node, (node,), (name,)))
+
+
+def _side_by_side(node: Node) -> ValueCopy:
+    counts = [number_of(part.shape[1]) for part in node.args]
+    edges = accumulate(counts, initial=0)
+    nought = [part.op == "filled" and not _is_filled(part) for part in node.args]
+    parts = zip(node.args, nought, counts, edges, strict=False)
+    return ValueCopy(node, tuple(Part(None if zero else part, 0, count, to) for part, zero, count, to in parts))
+
+
+def _is_filled(node: Node) -> bool:
+    """Return whether an array has one number everywhere that is stored; 0 is not."""
+    return node.op == "filled" and node.attribute != 0
 
 
 def _of_columns(node: Node) -> bool:

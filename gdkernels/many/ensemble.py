@@ -104,7 +104,8 @@ class Ensemble:
         """
         first = self.models[0].network
         blocks = [model.network.structure.whole for model in self.models]
-        made = Network(Mean(*blocks), first.inputs, seed=first.seed)
+        exact = any(model.network.precision == "float64" for model in self.models)
+        made = Network(Mean(*blocks), first.inputs, seed=first.seed, precision="float64" if exact else "float32")
         among = {
             inside(name, k): array
             for k, model in enumerate(self.models)

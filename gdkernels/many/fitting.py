@@ -144,8 +144,10 @@ def fit_many(
     ]
     ranks = joined(group)
     if ranks.size > 1:
-        agree(ranks, {"models": len(models), "data": digest_of([(job.train, job.held_out) for job in jobs])})
-        agree(ranks, {f"model {k}": job.identity() for k, job in enumerate(jobs)})
+        digest = digest_of([(job.train, job.held_out) for job in jobs])
+        with guarded(ranks):
+            agree(ranks, {"call": "fit_many", "models": len(models), "data": digest})
+            agree(ranks, {f"model {k}": job.identity() for k, job in enumerate(jobs)})
     at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
     mine = range(ranks.rank, len(jobs), ranks.size)
     bar = progress_bar(False if ranks.rank else progress, total=len(mine), unit="model")

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.randomness.counter_based import keys_of, mixed
-from gdkernels.randomness.generators import generator, generators
+from gdkernels.randomness.generators import generator
+from gdkernels.randomness.seeded_orders import ORDER, SeededOrders
 
 __all__ = ["KEYED_ABOVE", "ORDER_STREAM", "ROUNDS", "KeyedOrder", "epoch_order", "epoch_orders"]
 
@@ -34,8 +35,6 @@ KEYED_ABOVE = 65_536
 # records. With six it is 9% of 64, less than 1% of 1,000, and nothing that a test could see of more than `KEYED_ABOVE`.
 ROUNDS = 6
 
-_MOST_KEPT = 1 << 17  # numbers of the orders of some epochs that are kept for the next who asks: 1 MB
-
 _AT_A_TIME = 1 << 14  # places, so that what is in between stays in a cache
 
 Indices = npt.NDArray[np.int64]
@@ -45,26 +44,14 @@ def epoch_order(seed: int, epoch: int, records: int, stream: int = ORDER_STREAM)
     """Return the order in which an epoch uses its records: an array of their numbers, or what computes them."""
     if stream >= 2 and records > KEYED_ABOVE:
         return KeyedOrder.of(seed, epoch, records)
-    return generator(seed, "order", epoch).permutation(records)
+    return generator(seed, ORDER, epoch).permutation(records)
 
 
-def epoch_orders(seed: int, epochs: range, records: int, stream: int = ORDER_STREAM) -> Indices | list[KeyedOrder]:
-    """Return what `epoch_order` returns for each of some epochs: an array [epochs, records], or what computes them."""
+def epoch_orders(seed: int, epochs: range, records: int, stream: int = ORDER_STREAM) -> SeededOrders | list[KeyedOrder]:
+    """Return what `epoch_order` returns for each of some epochs, as what they follow from."""
     if stream >= 2 and records > KEYED_ABOVE:
         return [KeyedOrder.of(seed, epoch, records) for epoch in epochs]
-    kept = len(epochs) * records <= _MOST_KEPT
-    return (_kept_permutations if kept else _permutations)(seed, epochs, records)
-
-
-def _permutations(seed: int, epochs: range, records: int) -> Indices:
-    found = np.empty((len(epochs), records), np.int64)
-    for order, drawing in zip(found, generators(seed, "order", epochs), strict=True):
-        order[:] = drawing.permutation(records)
-    found.flags.writeable = False
-    return found
-
-
-_kept_permutations = lru_cache(maxsize=8)(_permutations)  # the models of a search often have one seed
+    return SeededOrders(seed, epochs, records)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["seeded_states"]
+__all__ = ["seeded_states", "words_of"]
 
 Words = npt.NDArray[np.uint32]
 
@@ -25,8 +25,8 @@ _SHIFT = np.uint32(16)
 _PCG, _WRAP = 0x2360ED051FC65DA44385DF649FCCF645, (1 << 128) - 1
 
 
-def _words(number: int) -> list[int]:
-    """Return a number as words, the lowest first."""
+def words_of(number: int) -> list[int]:
+    """Return a whole number as words of 32 bits, the lowest first."""
     found = [number & _MASK]
     while number := number >> 32:
         found.append(number & _MASK)
@@ -53,7 +53,7 @@ def _mixed(x: Words, y: Words) -> Words:
 
 def seeded_states(before: Sequence[int], epochs: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Yield the state of the PCG64 that is seeded by the numbers `before`, and an epoch, for each epoch below 2³²."""
-    fixed = [word for number in before for word in _words(number)]
+    fixed = [word for number in before for word in words_of(number)]
     last = np.asarray(epochs, np.uint32)
     entropy = [*(np.full_like(last, word) for word in fixed), last]
     entropy += [np.zeros_like(last)] * (_POOL - len(entropy))

@@ -121,7 +121,7 @@ def _named(data: Any) -> list[tuple[str, Any]]:
     if isinstance(data, Mapping):
         pairs = [(name, data[name]) for name in data]
     elif _is(data, "pandas", "DataFrame"):
-        pairs = [(name, data.iloc[:, k]) for k, name in enumerate(data.columns)]
+        pairs = list(data.items())  # also where two have one name
     elif _is(data, "polars", "LazyFrame"):
         return _named(data.collect())
     elif _is(data, "polars", "DataFrame"):

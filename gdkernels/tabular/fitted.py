@@ -23,7 +23,34 @@ from gdkernels.tabular.prediction import Prediction, PreparedNetwork
 from gdkernels.tabular.targets import network_targets
 from gdkernels.tabular.unseen_names import UnseenNames
 
-__all__ = ["FittedModel"]
+__all__ = ["FittedModel", "fitted_attributes", "keywords_of"]
+
+
+def fitted_attributes(model: PreparedNetwork, labels: PassedLabels | None) -> dict[str, Any]:
+    """Return the attributes of a fitted predictor that follow from its network."""
+    preparation, extra = model.preparation, model.network.extra
+    found = {
+        "network": model.network,
+        "preparation_": preparation,
+        "metrics_": dict(extra.get("metrics") or {}),
+        "rows_": dict(extra.get("rows") or {}),
+        "feature_names_in_": np.array([kind.name for kind in preparation.columns], dtype=object),
+        "n_features_in_": len(preparation.columns),
+    }
+    if preparation.classes is not None:
+        found["classes_"] = preparation.classes if labels is None else labels.as_array()
+    return found
+
+
+def keywords_of(model: PreparedNetwork) -> dict[str, Any]:
+    """Return the keywords of a predictor that a model file tells."""
+    targets, network = model.preparation.targets, model.network
+    return {
+        "target": targets[0] if len(targets) == 1 else targets,
+        "task": model.preparation.task,
+        "seed": network.seed,
+        "precision": network.precision or "float32",
+    }
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,6 @@ RANGES: dict[str, NumberRange] = {
     "skip_rows": whole(0),
 }
 _NEEDED = ("dropout", "starts", "retries", "seed", "test", "keep", "skip_rows")
-_LISTS = ("ignore", "keep_columns", "categorical", "numeric", "missing")
 CLASS_WEIGHTS = ("none", "balanced")
 ENCODINGS = ("auto", "none", "piecewise")
 OUTSIDE = ("extrapolate", "hold")

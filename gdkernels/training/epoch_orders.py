@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.backend import Executable
 from gdkernels.backend.arguments import within
 from gdkernels.errors import InputError, shown
-from gdkernels.randomness import KeyedOrder, epoch_order, epoch_orders
+from gdkernels.randomness import KeyedOrder, SeededOrders, epoch_order, epoch_orders
 from gdkernels.training.runner import Order
 
 __all__ = ["Rows", "order_of_epoch", "orders_of_epochs"]
@@ -35,17 +35,27 @@ def order_of_epoch(own: Order | None, seed: int, epoch: int, records: int, strea
 
 
 def orders_of_epochs(
-    own: Order | None, seed: int, epochs: range, records: int, stream: int
-) -> Sequence[Any] | npt.NDArray[np.int64]:
-    """Return the orders of several epochs; those of a user's function are checked together, if they can be."""
-    if own is None:
-        return epoch_orders(seed, epochs, records, stream)
+    own: Order | None, seed: int, epochs: range, records: int, stream: int, executable: Executable
+) -> Any:
+    """Return the orders of several epochs as an executable takes them; drawn, unless it takes what they follow from.
+
+    Those of a user's function are checked together, if they can be.
+    """
+    if own is not None:
+        return _own_orders(own, epochs, records)
+    orders = epoch_orders(seed, epochs, records, stream)
+    if isinstance(orders, SeededOrders):
+        return orders if executable.takes_seeded_orders else np.asarray(orders)
+    return orders if executable.takes_keyed_orders else np.stack([np.asarray(order) for order in orders])
+
+
+def _own_orders(own: Order, epochs: range, records: int) -> npt.NDArray[np.int64]:
     drawn = [own(epoch, records) for epoch in epochs]
     if all(isinstance(rows, np.ndarray) and rows.dtype == np.int64 and rows.shape == (records,) for rows in drawn):
         whole: npt.NDArray[np.int64] = np.stack(drawn)
         if within(whole, records):
             return whole
-    return [_checked(rows, records) for rows in drawn]
+    return np.stack([_checked(rows, records) for rows in drawn])
 
 
 def _checked(rows: Any, records: int) -> npt.NDArray[np.int64]:

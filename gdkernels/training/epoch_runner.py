@@ -32,6 +32,7 @@ from gdkernels.training.optimizer_state import OptimizerState
 from gdkernels.training.prepared_steps import PreparedSteps
 from gdkernels.training.record_placer import RecordPlacer
 from gdkernels.training.runner import Order
+from gdkernels.training.same_on_ranks import agree_on_orders
 from gdkernels.training.settings import Settings
 
 __all__ = ["EpochRunner"]
@@ -257,10 +258,9 @@ class EpochRunner:
         self._steps.be_ready(self._bind(None), records, data, gradient_norm=gradient_norm)
         coming = range(self.epochs_done, self.epochs_done + epochs)
         executable = self._steps.on(data)
-        drawn = orders_of_epochs(self.order, self.network.seed, coming, records, self.order_stream)
-        keyed = executable.takes_keyed_orders and all(isinstance(order, KeyedOrder) for order in drawn)
-        whole = keyed or isinstance(drawn, np.ndarray)
-        orders: Any = drawn if whole else np.stack([np.asarray(order) for order in drawn])
+        orders = orders_of_epochs(self.order, self.network.seed, coming, records, self.order_stream, executable)
+        if self.order is not None:
+            agree_on_orders(self.sharding.group, orders)
         rates = rates_of_epochs(self.settings, coming, -(-records // batch), pace)
         return Job(executable, self._copied_state(), data.x, data.y, orders, batch, rates, data.weights)
 
@@ -314,10 +314,11 @@ class EpochRunner:
         state = self._copied_state()
         for _ in range(epochs):
             before, began = state.copy(xp), time.perf_counter()
-            drawn, rates = self._order_of(self.epochs_done, records), self._rates(-(-records // batch), pace())
-            order: Any = drawn if executable.takes_keyed_orders else np.asarray(drawn)
+            rates = self._rates(-(-records // batch), pace())
+            this = range(self.epochs_done, self.epochs_done + 1)
+            order = orders_of_epochs(self.order, self.network.seed, this, records, self.order_stream, executable)
             self.restore(before)
-            error, norm = executable.run(state, data.x, data.y, order, batch, rates, *weights)
+            ((error, norm),) = executable.run_epochs(state, data.x, data.y, order, batch, rates[None], *weights)
             if not (math.isfinite(error) and all_finite(*state.parameters.values(), xp=xp)):
                 self.run(data, pace(), gradient_norm=gradient_norm)  # which finds out what went wrong
                 raise AssertionError("an epoch that diverged has come out well")
@@ -339,6 +340,7 @@ class EpochRunner:
             network=self.network,
             placer=self._placer,
             steps=self._steps,
+            group=self.sharding.group,
             each_step=self.each_step,
             gradient_norm=gradient_norm,
         )
@@ -352,6 +354,8 @@ class EpochRunner:
         if isinstance(data, Windows):
             return data.shuffled(batch, self.network.seed, self.epochs_done)
         order = self._order_of(self.epochs_done, records)
+        if self.order is not None:
+            agree_on_orders(self.sharding.group, [order])
         keyed = isinstance(order, KeyedOrder) and self._steps.on(data).takes_keyed_orders
         return OrderedRecords(data, order, batch, keyed=keyed)
 

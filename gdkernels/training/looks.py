@@ -77,14 +77,20 @@ class Looks:
             or watches_losses(self._runner.settings.schedule)
         )
 
-    def epochs_at_once(self, history: History, callbacks: Sequence[Callback]) -> int:
-        """Return how many epochs can be run before anything looks at the network or the losses."""
+    def epochs_at_once(self, history: History, callbacks: Sequence[Callback], *, watched: bool) -> int:
+        """Return how many epochs can be run before anything looks at the network or the losses.
+
+        Parameters
+        ----------
+        watched
+            Whether this rank has callbacks, or another one has.
+        """
         now, left = self._placement.now, self._asked.epochs - len(history.epochs)
         seconds = history.epochs[-1].seconds if history.epochs else now.seconds
         if left == 1 or seconds is None:
             return 1
         looks = [getattr(callback, "next_look", _after_one)() for callback in callbacks]
-        looks = [self._together.least(min(looks))] if looks else []
+        looks = [self._together.least(min(looks, default=left))] if watched else []
         if looks and min(looks) <= 1:
             return 1
         if self.of_the_fit or not isinstance(now.train, Records):

@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+from computed_weights import KINDS, Computed, Table
 
+from gdkernels.backend.program import Program
 from gdkernels.definition import losses
+from gdkernels.definition.blocks import Columns, Dense, Sequential
+from gdkernels.definition.blocks.block import initial_values
 from gdkernels.definition.chain import layers_in
 from gdkernels.definition.network import gradient
 from gdkernels.randomness import RandomNumbers, row_keys
@@ -18,9 +22,21 @@ NETWORKS = [name for name, case in CASES.items() if layers_in(case.program.block
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_gradient_is_that_of_autograd(name):
     case, data = CASES[name], data_of(CASES[name])
-    program = case.program
     start = {n: a.astype(np.float64) for n, a in data.parameters.items()}
-    x, y = (a[:7].astype(np.float64) for a in (data.x, data.y))
+    compare(case.program, start, *(a[:7].astype(np.float64) for a in (data.x, data.y)))
+
+
+def test_the_gradient_through_computed_weights_is_that_of_autograd():
+    random = np.random.default_rng(0)
+    ways = [Computed(kind, 3) for kind in KINDS]
+    for network in (*(Sequential(Dense(5, "tanh"), way) for way in ways), Columns([(0, Table(4, 3))], rest="drop")):
+        program = Program(network, 4)
+        x, y = random.standard_normal((7, 4)), random.standard_normal((7, 3))
+        x[:, 0] = random.integers(0, 4, 7)
+        compare(program, initial_values(program.parameters, random), x, y)
+
+
+def compare(program, start, x, y):
     keys = row_keys(3, 5, len(x), len(x)) if program.draws else None
     _, ours = gradient(
         program.block, start, x, y, trained=program.trained, loss=losses.sse, row_keys=keys, reduction="sum", xp=np

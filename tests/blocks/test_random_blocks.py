@@ -47,30 +47,67 @@ TWO = {
     "masked": lambda a, b, xp: xp.where(xp.concat([a, b], axis=1)[:, 4:10] > 0, a, -b),
     "along": lambda a, b, xp: xp.tanh(a) * xp.sum(a * xp.tanh(b), axis=-1, keepdims=True) / 6.0,
 }
-CORNERS = {"relu", "larger", "from the largest", "whether", "either", "either by unit", "masked"}
+# Weights of UNITS by UNITS that are computed of some of those so far, M and V, and of a vector v.
+WEIGHTS = {
+    "normed": lambda M, V, v, xp: M * (v / xp.sqrt(xp.sum(M * M, axis=0) + 0.1)),
+    "normed by row": lambda M, V, v, xp: M / xp.sqrt(0.1 + xp.mean(V * V, axis=1, keepdims=True)),
+    "of tanh": lambda M, V, v, xp: xp.tanh(M),
+    "of softmax": lambda M, V, v, xp: xp.exp(M) / xp.sum(xp.exp(M), axis=1, keepdims=True),
+    "times another": lambda M, V, v, xp: M @ xp.tanh(V),
+    "plus an outer": lambda M, V, v, xp: M + v[:, None] * (v / (1.0 + v * v)),
+    "symmetric": lambda M, V, v, xp: M + M.T,
+    "rolled": lambda M, V, v, xp: xp.concat([M[:, 2:], V[:, :2]], axis=1),
+    "piled": lambda M, V, v, xp: xp.concat([V[3:], 0.5 * M[:2], v[None, :]]),
+    "with a number of its own": lambda M, V, v, xp: M * v[1] + 0.1 * V[0, 2],
+    "where it is larger": lambda M, V, v, xp: xp.where(M > V, M, 0.5 * V),
+    "from its largest": lambda M, V, v, xp: M - 0.1 * xp.max(V, axis=0),
+    "by its sum": lambda M, V, v, xp: M / (1.0 + xp.sum(V * V)),
+    "of columns": lambda M, V, v, xp: xp.stack([v, V[:, 1], xp.exp(M[:, 5]), M[0], v * v, V[:, 0]], axis=1),
+}
+TAKEN = ("matmul", "turned product", "as vectors", "as a bias", "looked up")
+CORNERS = {
+    "where it is larger",
+    "from its largest",
+    "relu",
+    "larger",
+    "from the largest",
+    "whether",
+    "either",
+    "either by unit",
+    "masked",
+}
 
 
 @dataclass(frozen=True)
 class Drawn(Block):
-    """A program of operations on values so far: the first is the input; products and vectors have parameters."""
+    """A program of operations on values so far, the first of which is the input, and on weights so far.
+
+    Products and vectors have parameters of their own, and so have weights, which are computed of others too.
+    """
 
     steps: tuple[tuple[str, int, int], ...]
 
     def parameters(self, inputs):
-        found = {}
+        found = {"V": Parameter((UNITS, UNITS), InitialWeights())}
         for k, (op, _, _) in enumerate(self.steps):
-            if op == "matmul":
+            if op in TAKEN:
                 found[f"W{k}"] = Parameter((UNITS, UNITS), InitialWeights())
-            elif op in ("shift", "stretch"):
+            elif op in ("shift", "stretch") or op in WEIGHTS:
                 found[f"v{k}"] = Parameter((UNITS,), 0.0 if op == "shift" else 1.0, decays=False)
         return found
 
     def __call__(self, p, a, *, xp, random=None):
-        values = [a]
+        values, weights = [a], [p["V"]]
         for k, (op, i, j) in enumerate(self.steps):
             first, second = values[i % len(values)], values[j % len(values)]
-            if op == "matmul":
-                values.append(xp.matmul(first, p[f"W{k}"]))
+            M, V = weights[i % len(weights)], weights[j % len(weights)]
+            if op in TAKEN:
+                weights.append(p[f"W{k}"])
+                W = M if i > j else p[f"W{k}"]
+                values.append(first * by_code(W, a, xp) if op == "looked up" else taken(op, first, second, W, xp))
+            elif op in WEIGHTS:
+                weights.append(WEIGHTS[op](M, V, p[f"v{k}"], xp))
+                values.append(first @ weights[-1])
             elif op in ("shift", "stretch"):
                 values.append(first + p[f"v{k}"] if op == "shift" else first * p[f"v{k}"])
             else:
@@ -78,7 +115,23 @@ class Drawn(Block):
         return values[-1] + a
 
 
-OPERATIONS = st.sampled_from([*ONE, *TWO, "matmul", "matmul", "shift", "stretch"])
+def taken(op, a, b, W, xp):
+    """Return a product with weights, in one of the ways to write it, or something else that takes them."""
+    if op == "matmul":
+        return xp.matmul(a, W)
+    if op == "turned product":
+        return (W.T @ a.T * xp.tanh(b).T + W[0][:, None]).T
+    if op == "as vectors":
+        return b * (a @ W[:, 1])[:, None] + W[2] @ W
+    return a + xp.mean(W, axis=1) - W[3, 1]
+
+
+def by_code(W, a, xp):
+    """Return rows by the first column of the inputs, which then are those of the network."""
+    return xp.take(W, xp.astype(a[:, 0], xp.int32), axis=0)
+
+
+OPERATIONS = st.sampled_from([*ONE, *TWO, *WEIGHTS, *TAKEN, "matmul", "shift", "stretch"])
 BLOCKS = st.lists(st.tuples(OPERATIONS, st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=7).map(
     lambda steps: Drawn(tuple(steps))
 )
@@ -86,8 +139,11 @@ COMPILED = []
 
 
 def random_program(block, **objective):
-    network = Sequential(Dense(UNITS, "tanh"), block, Dense(2))
-    return Program(network, 5, Objective(losses.sse, **objective), SGD(momentum=0.9), gradient_norm=True)
+    coded = any(op == "looked up" for op, _, _ in block.steps)
+    network = Sequential(*(() if coded else (Dense(UNITS, "tanh"),)), block, Dense(2))
+    return Program(
+        network, UNITS if coded else 5, Objective(losses.sse, **objective), SGD(momentum=0.9), gradient_norm=True
+    )
 
 
 def drawn(program):
@@ -95,7 +151,10 @@ def drawn(program):
     start = {
         n: a + 0.2 * random.standard_normal(a.shape) for n, a in initial_values(program.parameters, random).items()
     }
-    return start, random.standard_normal((11, 5)), random.standard_normal((11, 2)), random.permutation(11)
+    x, y, order = random.standard_normal((11, program.inputs)), random.standard_normal((11, 2)), random.permutation(11)
+    for column, categories in program.codes.items():
+        x[:, column] = random.integers(0, categories, 11)
+    return start, x, y, order
 
 
 CASES = {"block": BLOCKS, "threads": st.sampled_from([1, 2, 3]), "clipped": st.booleans()}

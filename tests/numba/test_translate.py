@@ -28,6 +28,7 @@ OFFSETS = Pair(2, 5)
 def arithmetic(a: int, b: int) -> int:
     c = a * FACTOR - (b << 2) + (a >> 1) - -b
     c -= OFFSETS.left * b
+    c ^= a & b ^ (b & 6 ^ 3)
     return c + len(OFFSETS)
 
 

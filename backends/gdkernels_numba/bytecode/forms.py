@@ -62,6 +62,10 @@ class ArrayForms:
         node = self._task.parameters[name]
         if self.is_flat(name):
             return arena.matrix(self.rows(name), self._format.panel)
+        return self.array(node, arena)
+
+    def array(self, node: Node, arena: Arena) -> Matrix:
+        """Return new memory for an array in the shape of a parameter."""
         if self.kind(node) == UNITS or self.is_kept_as_row(node):
             return arena.matrix(1, self.size(node, 0))
         return arena.matrix(self.padded(self.size(node, 0)), self.size(node, 1))

@@ -85,9 +85,17 @@ class GradientLayout:
     @property
     def needed(self) -> list[Accumulation]:
         """The sums that are needed as a whole before the update, because gradients are computed of them."""
+        return [a for a in self._task.schedule.accumulations if a.node.id in self._wanted]
+
+    @property
+    def needed_by_row(self) -> list[RowSums | EntrySums]:
+        """Those of the sums by code, or by entry, that are needed so."""
+        return [s for s in self._task.schedule.row_sums if s.node.id in self._wanted]
+
+    @property
+    def _wanted(self) -> set[int]:
         values = self._task.values
-        wanted = set() if values is None else {node.id for node in values.sums.values()}
-        return [a for a in self._task.schedule.accumulations if a.node.id in wanted]
+        return set() if values is None else {node.id for node in values.sums.values()}
 
     def rows_of(self, accumulation: Accumulation) -> int:
         """Return how many rows a sum has."""
@@ -126,7 +134,7 @@ class GradientLayout:
 
     def _make_by_row(self) -> dict[int, Matrix]:
         """Return the matrices that are summed by the codes or the entries of rows."""
-        made = {}
+        made = {s.node.id: self._forms.array(s.node, self._arena) for s in self.needed_by_row}
         for name in self._changed:
             for a in self.read_by(name):
                 if not isinstance(a, Accumulation):

@@ -19,7 +19,7 @@ from gdkernels.lowering.steps import (
     wide_dims,
 )
 from gdkernels.lowering.task import ScheduledTask
-from gdkernels.lowering.values import vector_of
+from gdkernels.lowering.value_steps import vector_of
 from gdkernels_numba.bytecode.arena import Arena, Matrix, panels_of, pitch_of
 from gdkernels_numba.bytecode.forms import ArrayForms
 from gdkernels_numba.bytecode.gradients import GradientLayout
@@ -102,7 +102,7 @@ class StepLayout:
     ) -> None:
         self.task, self.sizes, self.choices, self.format = task, sizes, choices, format
         self.values = task.values
-        self.computed = frozenset[str]() if task.values is None else frozenset(task.values.outputs)
+        self.computed = task.computed
         self._arena = arena
         result, pieces = task.schedule, choices.pieces
         self.by_piece = choices.column_parallel or format.bf16
@@ -331,8 +331,11 @@ class StepLayout:
         if name in forms.plain or name in forms.flat:
             address = 0 if name in forms.plain else (matrix or self.parameters[name]).address
             return StridedAddress(address, forms.size(node, 1) * self.format.size, PANEL_BYTES)
-        matrix = matrix or self.parameters[name]
-        step = self.format.size if forms.is_kept_as_row(node) else matrix.pitch
+        return self.rows_of_array(node, matrix or self.parameters[name])
+
+    def rows_of_array(self, node: Node, matrix: Matrix) -> StridedAddress:
+        """Return where the rows of an array are that is neither the caller's nor kept number after number."""
+        step = self.format.size if self.forms.is_kept_as_row(node) else matrix.pitch
         return StridedAddress(matrix.address, step, matrix.panel)
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gdkernels.backend import State
 from gdkernels_numba.bytecode.bound_step import BoundStep
+from gdkernels_numba.orders import RunOrders
 
 __all__ = ["PreparedRun"]
 
@@ -23,8 +24,10 @@ class PreparedRun:
     ----------
     bound
         Where they run.
-    arrays, orders, records, times, scalars
+    arrays, records, times, scalars
         As for `BoundStep.run`.
+    orders
+        The rows to use, which may yet have to be drawn.
     with_norm
         Whether the norm of the gradient is asked for.
     """
@@ -32,7 +35,7 @@ class PreparedRun:
     bound: BoundStep
     state: State
     arrays: Mapping[str, Array]
-    orders: npt.NDArray[np.int64]
+    orders: RunOrders
     records: int
     times: tuple[int, int]
     scalars: dict[str, npt.NDArray[np.float64] | float]

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from gdkernels.graph.nodes import Node
-from gdkernels.lowering.values import Pass, ValueSteps, is_matrix, is_number, vector_of
+from gdkernels.lowering.value_steps import Pass, ValueSteps, extents, is_matrix, is_number, vector_of
 from gdkernels_numba.bytecode.arena import Arena, Matrix
 from gdkernels_numba.ir.vector import padded
 
-__all__ = ["ValuePlaces", "extents"]
+__all__ = ["ValuePlaces"]
 
 _NUMBER = 8
 
@@ -32,7 +32,7 @@ class ValuePlaces:
     def _place(self, value: Node, steps: ValueSteps, arena: Arena, outputs: Mapping[str, Matrix]) -> Matrix | int:
         if value.id in steps.placed:
             return outputs[steps.placed[value.id]]
-        if is_number(value) and value.op != "cell":
+        if is_number(value) and value.op not in ("cell", "columns"):
             return arena.take(_NUMBER)
         rows, columns = extents(value)
         if is_matrix(value):
@@ -42,9 +42,3 @@ class ValuePlaces:
     def of(self, value: Node) -> Matrix | int | None:
         """Return where a value is, or None for an input."""
         return self._places.get(vector_of(value).id)
-
-
-def extents(value: Node) -> tuple[int, int]:
-    """Return the rows and the columns that a loop over a value has: a vector is one row."""
-    rows, columns = (size if isinstance(size, int) else size.size or 0 for size in value.shape)
-    return (rows, columns) if rows > 1 and columns > 1 else (1, max(rows, columns))

@@ -3,13 +3,24 @@
 from gdkernels.graph.nodes import Node, is_one
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import NUMBER
-from gdkernels.lowering.values import Pass, SummedColumns, Turn, ValueProduct, ValueStep, ValueSteps, is_matrix
+from gdkernels.lowering.value_steps import (
+    Pass,
+    SummedColumns,
+    Turn,
+    ValueCopy,
+    ValueProduct,
+    ValueStep,
+    ValueSteps,
+    extents,
+    is_matrix,
+    number_of,
+)
 from gdkernels_numba.bytecode.arena import Matrix, panels_of
 from gdkernels_numba.bytecode.stream import InstructionStream
-from gdkernels_numba.bytecode.update import write_copies
-from gdkernels_numba.bytecode.value_places import extents
+from gdkernels_numba.bytecode.weight_copies import write_copies
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.vm.block_instructions import (
+    CopyColumnsOfValue,
     ForBlocks,
     LoadParameter,
     LoopOverNumbers,
@@ -47,6 +58,8 @@ class _ValueWriter:
             self._write_product(step)
         elif isinstance(step, SummedColumns):
             self._write_sums(step)
+        elif isinstance(step, ValueCopy):
+            self._write_copy(step)
         else:
             self._write_turn(step)
 
@@ -141,6 +154,32 @@ class _ValueWriter:
                 to=self._strided(step.node),
             )
         )
+
+    def _write_copy(self, step: ValueCopy) -> None:
+        to, pitch = self._by_rows(step.node)
+        for part in step.parts:
+            zeros = StridedAddress(self.layout.zeros), 0
+            source, source_pitch = zeros if part.source is None else self._by_rows(part.source)
+            self.stream.add(
+                CopyColumnsOfValue(
+                    kernel=self.writer.kernel("copy_columns_of_value"),
+                    rows=number_of(step.node.shape[0]),
+                    columns=part.count,
+                    source=source,
+                    source_pitch=source_pitch,
+                    source_column=part.first,
+                    to=to,
+                    pitch=pitch,
+                    column=part.to,
+                )
+            )
+
+    def _by_rows(self, node: Node) -> tuple[StridedAddress, int]:
+        """Return where the panels of a value are, and the bytes from row to row: a single column is kept as a row."""
+        matrix = self._matrix(node)
+        if is_one(node.shape[1]) and not is_one(node.shape[0]):
+            return StridedAddress(matrix.address), self.writer.format.size
+        return StridedAddress(matrix.address, 0, matrix.panel), matrix.pitch
 
     def _write_turn(self, step: Turn) -> None:
         layout, source, target = self.layout, self._matrix(step.source), self._matrix(step.node)

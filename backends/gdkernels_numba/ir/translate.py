@@ -1,6 +1,6 @@
 """From Python to LLVM IR: a small compiler for functions of 64-bit integers, of which the interpreter is made.
 
-A function is plain Python. It may use names, whole numbers and float64 numbers, ``+ - * // << >>`` and comparisons,
+A function is plain Python. It may use names, whole numbers and float64 numbers, ``+ - * // << >> & ^`` and comparisons,
 ``min`` and ``max``, ``if``, ``while``, ``for … in range(…)``, other such functions, and `Intrinsic` ones. Everything
 else, such as the field of a declaration or the size of an instruction, is computed here, and is a constant in the code.
 A tuple exists here alone: the code has its members. An annotation says whether a parameter is an ``int`` or a
@@ -29,9 +29,12 @@ _DOUBLE = ir.DoubleType()
 
 _ON_CONSTANTS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
-    ast.LShift: operator.lshift, ast.RShift: operator.rshift,
+    ast.LShift: operator.lshift, ast.RShift: operator.rshift, ast.BitAnd: operator.and_, ast.BitXor: operator.xor,
 }  # fmt: skip
-_ON_INTEGERS = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.LShift: "shl", ast.RShift: "ashr"}
+_ON_INTEGERS = {
+    ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.LShift: "shl", ast.RShift: "ashr", ast.BitAnd: "and_",
+    ast.BitXor: "xor",
+}  # fmt: skip
 _ON_REALS = {ast.Add: "fadd", ast.Sub: "fsub", ast.Mult: "fmul"}
 _COMPARISONS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 
@@ -54,21 +57,21 @@ def translate(module: ir.Module, functions: Mapping[str, Callable[..., None]]) -
     SyntaxError
         If one of them says what this compiler does not know.
     """
-    known = _Functions(module)
-    for name, function in functions.items():
-        known.written(function, name)
+    known = _Functions(module, {function: name for name, function in functions.items()})
+    for function in functions.values():
+        known.written(function)
 
 
 class _Functions:
-    """The functions of a module, each written when one that calls it is."""
+    """The functions of a module, each written when one that calls it is; those with a name are there for others."""
 
-    def __init__(self, module: ir.Module) -> None:
-        self._module = module
+    def __init__(self, module: ir.Module, names: Mapping[Any, str]) -> None:
+        self._module, self._names = module, names
         self._written: dict[Callable[..., Any], ir.Function] = {}
 
-    def written(self, function: Any, name: str | None = None) -> ir.Function:
+    def written(self, function: Any) -> ir.Function:
         if function not in self._written:
-            _Translation(self, self._module, function, name).write()
+            _Translation(self, self._module, function, self._names.get(function)).write()
         return self._written[function]
 
     def add(self, function: Callable[..., Any], code: ir.Function) -> None:

@@ -272,6 +272,7 @@ def _vectors(f: _Reading, v: Vectors, columns: Any) -> Iterator[tuple[Any, Any]]
 
 CODED_MOVES: dict[str, Callable[[_Reading, Vectors], None]] = {
     "copy_columns": _copy_columns,
+    "copy_columns_of_value": _copy_columns,  # which says itself how many rows it has
     "look_up": _look_up,
     "multiply_rows": _multiply_rows,
     "add_by_code": _add_by_code,

@@ -9,9 +9,9 @@ from gdkernels_numba.vm.fields import StridedAddress
 
 __all__ = [
     "AddBlock", "AddByCode", "AddEntries", "AddToResult", "Barrier", "ChangeBlocks", "ClearByCode", "ClearEntries",
-    "ForBlocks", "LoadParameter", "LoopOverBlock", "LoopOverNumbers", "LoopOverValue", "MultiplyBack", "MultiplyValues",
-    "PackBlock", "StoreParameter",
-    "SumColumns", "SumColumnsOfValue", "SumGradient", "SumOverPieces", "TakeBlock", "TransposeBlock",
+    "CopyColumnsOfValue", "ForBlocks", "LoadParameter", "LoopOverBlock", "LoopOverNumbers", "LoopOverValue",
+    "MultiplyBack", "MultiplyValues", "PackBlock", "StoreParameter", "SumColumns", "SumColumnsOfValue",
+    "SumGradient", "SumOverPieces", "TakeBlock", "TransposeBlock",
 ]  # fmt: skip
 
 
@@ -251,6 +251,20 @@ class MultiplyValues(NamedTuple):
     a: Annotated[StridedAddress, "the left operand"]
     b: Annotated[StridedAddress, "the right operand"]
     c: Annotated[StridedAddress, "the result"]
+
+
+class CopyColumnsOfValue(NamedTuple):
+    """Copy columns of a matrix that is computed of parameters, or is one, into another."""
+
+    kernel: Annotated[int, "`copy_columns_of_value`"]
+    rows: Annotated[int, "rows of both"]
+    columns: Annotated[int, "how many columns are copied"]
+    source: Annotated[StridedAddress, "the panels that they come from"]
+    source_pitch: Annotated[int, "bytes from row to row of these"]
+    source_column: Annotated[int, "the first column there"]
+    to: Annotated[StridedAddress, "the panels that they go to"]
+    pitch: Annotated[int, "bytes from row to row of these"]
+    column: Annotated[int, "the first column there"]
 
 
 class SumColumnsOfValue(NamedTuple):

@@ -1,18 +1,22 @@
 """The functions that the host calls, as LLVM IR, with all that they call."""
 
+from collections.abc import Callable
+
 from llvmlite import ir
 
 from gdkernels_numba.ir.translate import translate
 from gdkernels_numba.vm.instructions import INTERPRETER
-from gdkernels_numba.vm.job_fields import JOB_TAKER, ORDERER
+from gdkernels_numba.vm.job_fields import DRAWER, JOB_TAKER, ORDERER
 from gdkernels_numba.vm.jobs import order_memory, take_jobs
+from gdkernels_numba.vm.orders import draw_orders
 from gdkernels_numba.vm.run import interpret
 
 __all__ = ["interpreter_ir"]
 
 
 def interpreter_ir() -> str:
-    """Return `interpret` as a function `INTERPRETER`, `take_jobs` as `JOB_TAKER`, and `order_memory` as `ORDERER`."""
+    """Return the functions by the names that the host calls them by."""
     module = ir.Module("interpreter")
-    translate(module, {INTERPRETER: interpret, JOB_TAKER: take_jobs, ORDERER: order_memory})
+    functions: dict[str, Callable[..., None]] = {INTERPRETER: interpret, JOB_TAKER: take_jobs}
+    translate(module, {**functions, ORDERER: order_memory, DRAWER: draw_orders})
     return str(module)

@@ -19,6 +19,7 @@ from gdkernels_numba.vm.block_instructions import (
     ChangeBlocks,
     ClearByCode,
     ClearEntries,
+    CopyColumnsOfValue,
     ForBlocks,
     LoadParameter,
     LoopOverBlock,
@@ -116,6 +117,7 @@ ADD_BY_CODE = _instruction(AddByCode)
 CLEAR_BY_CODE = _instruction(ClearByCode)
 ADD_ENTRIES = _instruction(AddEntries)
 CLEAR_ENTRIES = _instruction(ClearEntries)
+COPY_COLUMNS_OF_VALUE = _instruction(CopyColumnsOfValue)
 LAST_MOVE = len(INSTRUCTIONS)
 MOVES_BY_NUMBER: dict[str, InstructionLayout[Any]] = {
     "copy_columns": COPY_COLUMNS,
@@ -126,6 +128,7 @@ MOVES_BY_NUMBER: dict[str, InstructionLayout[Any]] = {
     "clear_by_code": CLEAR_BY_CODE,
     "add_entries": ADD_ENTRIES,
     "clear_entries": CLEAR_ENTRIES,
+    "copy_columns_of_value": COPY_COLUMNS_OF_VALUE,
 }  # by the kernel
 GATHER_PANELS = _instruction(GatherPanels)
 GATHER_COLUMN = _instruction(GatherColumn)

@@ -12,9 +12,12 @@ from gdkernels_numba.ir.translate import Intrinsic
 from gdkernels_numba.vm.fields import WORD
 
 __all__ = [
-    "add_atomic", "call", "exchange", "fence", "leave_core", "load_atomic", "nanoseconds", "number", "pause",
-    "processor_nanoseconds", "rest", "set_number", "set_word", "store_atomic", "word",
+    "add_atomic", "add_wide", "call", "exchange", "fence", "leave_core", "load_atomic", "nanoseconds", "next_of_pcg64",
+    "number", "pause", "processor_nanoseconds", "rest", "set_number", "set_word", "store_atomic", "word",
 ]  # fmt: skip
+
+_I128 = ir.IntType(128)
+_PCG64 = 0x2360ED051FC65DA44385DF649FCCF645  # the factor of its state
 
 
 def _pointer(f: Function, address: Any, index: Any) -> Any:
@@ -41,6 +44,29 @@ def number(f: Function, address: Any) -> Any:
 @Intrinsic
 def set_number(f: Function, address: Any, value: Any) -> None:
     f.builder.store(value, f.pointer(address))
+
+
+@Intrinsic
+def add_wide(f: Function, to: Any, value: Any) -> None:
+    """Add the number of two words at an address to the one at another, the lower word first."""
+    total = f.builder.add(_wide(f, to), _wide(f, value))
+    f.builder.store(total, f.pointer(to), align=WORD)
+
+
+@Intrinsic
+def next_of_pcg64(f: Function, generator: Any) -> Any:
+    """Return the next word of a PCG64, whose state and increment are two words each."""
+    builder = f.builder
+    product = builder.mul(_wide(f, generator), ir.Constant(_I128, _PCG64))
+    state = builder.add(product, _wide(f, f.add(generator, 2 * WORD)))
+    builder.store(state, f.pointer(generator), align=WORD)
+    low, high = (builder.trunc(part, I64) for part in (state, builder.lshr(state, ir.Constant(_I128, 64))))
+    mixed, turn = builder.xor(low, high), builder.lshr(high, ir.Constant(I64, 58))
+    return f.call("llvm.fshr.i64", I64, mixed, mixed, turn)
+
+
+def _wide(f: Function, address: Any) -> Any:
+    return f.builder.load(f.pointer(address), typ=_I128, align=WORD)
 
 
 @Intrinsic
@@ -114,6 +140,6 @@ def leave_core(f: Function) -> None:
 
 
 @Intrinsic
-def rest(f: Function) -> None:
-    """Sleep for a fraction of a millisecond."""
-    f.call("usleep", I32, ir.Constant(I32, 200))
+def rest(f: Function, microseconds: Any) -> None:
+    """Sleep, for so long at least; systems add some 50 µs."""
+    f.call("usleep", I32, f.builder.trunc(microseconds, I32))

@@ -5,9 +5,14 @@ from typing import Annotated, NamedTuple
 from gdkernels_numba.ir.vector import LINE
 from gdkernels_numba.vm.fields import WORD, offsets_of
 
-__all__ = ["JOB", "JOB_TAKER", "ORDERER", "PATCH", "QUEUE", "SLOTS", "WORKER", "WORKSPACE", "JobRow", "WorkerRecord"]
+__all__ = [
+    "DRAWER", "DRAWING", "JOB", "JOB_TAKER", "ORDERER", "PATCH", "POOL", "QUEUE", "SLOTS", "WORKER", "WORKSPACE",
+    "DrawingRecord", "JobRow", "WorkerRecord",
+]  # fmt: skip
 
-JOB_TAKER, ORDERER = "gdkernels_job_taker", "gdkernels_orderer"  # what the compiled functions are called
+# What the compiled functions are called.
+JOB_TAKER, ORDERER, DRAWER = "gdkernels_job_taker", "gdkernels_orderer", "gdkernels_drawer"
+POOL = 4  # numbers that a seed is mixed into; one that is shorter ends in zeros
 SLOTS = 64  # jobs that are in the queue at a time, those that run included
 
 
@@ -21,10 +26,24 @@ class JobRow(NamedTuple):
     scalars: Annotated[int, "as in `ThreadContext`"]
     epochs: Annotated[int, "as in `ThreadContext`"]
     results: Annotated[int, "as in `ThreadContext`"]
+    drawing: Annotated[int, "where the `DrawingRecord` is by which its orders are drawn, or 0: they are there"]
     done: Annotated[int, "1 when it is done"] = 0
     nanoseconds: Annotated[int, "how long it took; 0 where the system has no clock for that"] = 0
     clock: Annotated[int, "room to read the clock"] = 0
     more_clock: Annotated[int, "more of it"] = 0
+
+
+class DrawingRecord(NamedTuple):
+    """The orders of some epochs, which are to be drawn."""
+
+    orders: Annotated[int, "where they go"]
+    records: Annotated[int, "the numbers of an order"]
+    epochs: Annotated[int, "how many orders there are"]
+    epoch: Annotated[int, "the number of the first epoch"]
+    entropy: Annotated[int, "where the numbers of 32 bits are by which an epoch is seeded, at least `POOL` of them"]
+    entropy_count: Annotated[int, "how many of them there are"]
+    epoch_at: Annotated[int, "which of them is that of the epoch"]
+    room: Annotated[int, "where `POOL` words are for a pool, and then four for a generator"]
 
 
 class WorkspaceRecord(NamedTuple):
@@ -62,6 +81,7 @@ class WorkerRecord(NamedTuple):
     waits: Annotated[int, "1 if it waits for further jobs until the queue has ended, else 0"]
 
 
+DRAWING = offsets_of(DrawingRecord)
 JOB = offsets_of(JobRow)
 WORKSPACE = offsets_of(WorkspaceRecord)
 PATCH = offsets_of(PatchRecord)

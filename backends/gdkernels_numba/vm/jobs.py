@@ -16,6 +16,7 @@ from gdkernels_numba.vm.intrinsics import (
     word,
 )
 from gdkernels_numba.vm.job_fields import JOB, PATCH, QUEUE, SLOTS, WORKER, WORKSPACE
+from gdkernels_numba.vm.orders import draw_orders
 from gdkernels_numba.vm.run import interpret
 from gdkernels_numba.vm.thread_context import CONTEXT
 
@@ -24,6 +25,7 @@ __all__ = ["order_memory", "take_jobs"]
 _PATCH_BYTES = WORD * len(PATCH)
 _ARRAYS = len(JOB)  # the word of a row where the addresses of the arrays begin
 _SPINS = 2_000  # some 50 µs; then the core is left to others
+_PAUSE = 200  # microseconds for which a thread then sleeps
 
 
 def claim_job(queue: int) -> int:
@@ -39,6 +41,8 @@ def claim_job(queue: int) -> int:
 
 def do_job(workspace: int, row: int) -> None:
     """Do a job in the memory that a thread has for its shape."""
+    if word(row, JOB.drawing):
+        draw_orders(word(row, JOB.drawing))
     patch = word(workspace, WORKSPACE.patches)
     for _ in range(word(workspace, WORKSPACE.patch_count)):
         address = word(row, _ARRAYS + word(patch, PATCH.array)) + word(patch, PATCH.offset)
@@ -78,7 +82,7 @@ def take_jobs(worker: int) -> None:
             spins += 1
             pause()
         else:
-            rest()
+            rest(_PAUSE)
 
 
 def order_memory() -> None:

@@ -194,10 +194,10 @@ class _Rows:
         """Write them to the first columns of a NumPy array [records, …]."""
         for place in self.jacobian.untouched:
             into[:, place] = 0.0
+        through: list[tuple[_Columns, tuple[Any, ...]]] = []  # added last: others are written
         for columns, factors in zip(self.jacobian.columns, self.factors, strict=True):
             if columns.place is None:
-                back = ways_back[columns.shared].astype(into.dtype)
-                into[:, : self.jacobian.parameters] += _joined(factors, self.records, np) @ back
+                through.append((columns, factors))
                 continue
             there = into[:, columns.place]
             if len(factors) == 1:
@@ -209,6 +209,9 @@ class _Rows:
             else:
                 products = there.reshape(self.records, a.shape[1], d.shape[1])  # a view
                 np.multiply(a[:, :, None], d[:, None, :], out=products)
+        for columns, factors in through:
+            back = ways_back[columns.shared].astype(into.dtype)
+            into[:, : self.jacobian.parameters] += _joined(factors, self.records, np) @ back
 
     def beside(self, last: Any, *, xp: Any) -> Any:
         """Return them, and a column more, as `TracedProducts` has columns: arrays of the namespace."""
