@@ -88,7 +88,7 @@ def test_help_names_every_option_and_default(command):
         (["describe", "diabetes", "--keep", "progression"], "'progression' is the target, and --keep is for inputs"),
         (["train", "digits", "--bounds", "0:9"], "--bounds is for numbers; leave it out for classes"),
         (["train", "diabetes", "--every", "2h"], "--every is for checkpoints; give --checkpoint DIR too"),
-        *((["train", "diabetes", option, "9" * 400 + unit], f"must be .*as in.*got '9{{60}}'")
+        *((["train", "diabetes", option, "9" * 400 + unit], "must be .*as in.*got '9{60}'")
           for option, unit in (("--every", "epochs"), ("--time-limit", "s"))),
         (["train", "diabetes", "--memory", "9" * 400 + "GB"], "--memory: must be a size such as 512MB or 2GB"),
         (["trian", "digits"], "invalid choice: 'trian'.*Did you mean train"),
