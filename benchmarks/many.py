@@ -3,7 +3,7 @@
 ``python -m benchmarks.many`` trains 64 models of each of three shapes by plain descent on the sum of squared errors,
 each from its own weights, at its own rate, in its own order. Participants live in processes of their own and take
 turns. The engine alone is called once for each model: it is what `fit_many` could reach. Then come other numbers of
-models, mixed widths, and the CPU time of a further model.
+models, models that draw their orders by seeds, mixed widths, and the CPU time of a further model.
 """
 
 from __future__ import annotations
