@@ -95,9 +95,13 @@ _MODULES = {
 }
 _MODULES |= {name: f"gdkernels.{name}" for name in ("plots", "tables")}
 
-# Documented in 0.1.
-_MOVED = {
+# Documented in 0.1, and what others took from it nevertheless.
+_MOVED: dict[str, tuple[str, tuple[str, ...] | dict[str, str]]] = {
     "gdkernels.history": ("gdkernels.training.history", ("Epoch", "History", "Start")),
+    "gdkernels.predictor": (
+        "gdkernels.tabular.prediction",
+        {"Prediction": "Prediction", "Predictor": "PreparedNetwork"},
+    ),
     "gdkernels.program": ("gdkernels.backend.program", ("Program", "TracedForward", "TracedStep")),
 }
 

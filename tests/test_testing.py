@@ -1,5 +1,7 @@
 """The conformance suite catches backends with one defect each."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -303,3 +305,8 @@ def test_fused_cases_hold_all_but_pairs_that_no_loop_computes():
     for name in left:  # the activation is in hidden layers alone: the last one's is the loss's own link
         *_, last = layers_in(cases.CASES[name].program.block)
         assert last.activation is activations.identity
+
+
+def test_the_suite_for_groups_needs_no_pytest():
+    code = "import sys; sys.modules['pytest'] = None; import gdkernels.testing.groups"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -209,16 +209,15 @@ class Evidence:
             if pointed is not None and self._whole.suggest_groups:
                 return Finding(TEXT, pointed, number=number)
             return Finding(reading, number=number, beside_commas=pointed)
-        if self._delimiter == "," or (self._delimiter == ";" and not self._whole.suggest_groups):
+        if self._delimiter == ";" and not self._whole.suggest_groups:
             return Finding(reading, number=number)
         seen = next(s for key, s in self._seen.items() if any(f in key for f in grouped) and "," in s.cell)
-        doubt = Doubt(
-            seen.row,
-            seen.cell,
-            "may have a comma between its thousands or before its decimals, as may all others like it",
-            (str(grouped[0]), str(comma[0])),
-        )
-        return Finding(TEXT, doubt, number=number)
+        formats = str(grouped[0]), str(comma[0])
+        what = "may have a comma between its thousands or before its decimals, as "
+        if self._delimiter == ",":  # where decimals have points, as nearly always
+            doubt = Doubt(seen.row, seen.cell, f"{what}another column has decimal commas", formats)
+            return Finding(reading, number=number, beside_commas=doubt)
+        return Finding(TEXT, Doubt(seen.row, seen.cell, f"{what}may all others like it", formats), number=number)
 
     def _with_losses(self, found: Finding, total: int) -> Finding:
         """Return the finding about numbers some of which have another sign than a minus before them."""

@@ -24,6 +24,9 @@ _KINDS = {
     b"\xfd7zXZ\0": ("compressed by xz", "decompress it with unxz, or compress it with gzip or zstd"),
     b"7z\xbc\xaf": ("a 7z archive", "unpack it, and give the table that is in it"),
     b"SQLite ": ("an SQLite database", "write the table or the query to a CSV file, and give that file"),
+    b"%PDF": ("a PDF", "copy its table into a spreadsheet program, and save that as CSV"),
+    b"\x89PNG": ("a picture", "write the table that it shows to a CSV file"),
+    b"\xff\xd8\xff": ("a picture", "write the table that it shows to a CSV file"),
     b"\x89HDF": ("an HDF5 file", "save its table as CSV or Parquet, or its array as NPY"),
 }
 _MARKUP = ("<!doctype html", "<html", "<?xml", "<table")

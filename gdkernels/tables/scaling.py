@@ -72,17 +72,18 @@ def refuse_extremes(name: str, values: Floats) -> None:
     """
     low, high = (float(end.reduce(values, initial=np.nan)) for end in (np.fmin, np.fmax))
     if high / 2 - low / 2 > _WIDEST / 2:
-        raise _too_large(name, high if high > -low else low)
+        furthest = int(np.nanargmax(np.abs(values)))
+        raise _too_large(name, values[furthest], f" in record {furthest + 1:,}")
     if 0 < high - low < 1 / _WIDEST:
         raise InputError(
             f"column {name!r} has numbers too small to be standardised, from {low:g} to {high:g}: scale the column"
         )
 
 
-def _too_large(name: str, furthest: float) -> InputError:
+def _too_large(name: str, furthest: float, where: str = "") -> InputError:
     return InputError(
-        f"column {name!r} has numbers too large to be standardised, such as {furthest:g}: correct them, or scale the "
-        "column"
+        f"column {name!r} has numbers too large to be standardised, such as {furthest:g}{where}: correct them, or "
+        "scale the column"
     )
 
 

@@ -12,6 +12,7 @@ _ZEROS = "\u0660\u06f0\u0966\u09e6\u0e50\uff10"
 _SIGNS = {
     **dict.fromkeys("\u00a0\u2007\u2009\u202f\u3000", " "),
     **dict.fromkeys("\u2212\uff0d", "-"),
+    **dict.fromkeys("\u200b\u200e\u200f\u2060\ufeff", ""),  # which nobody sees
     "\u2019": "'",
     "\uff0b": "+",
     "\uff0e": ".",

@@ -21,6 +21,7 @@ from gdkernels.tabular.settings import TabularSettings
 __all__ = ["remarks_after", "remarks_on"]
 
 _MOST = 5  # columns that are named one by one
+_FIGURES, _BARE = re.compile(r"\W{0,2}[0-9]"), re.compile(r"[0-9]+|[0-9a-fA-F-]{16,}")  # a code
 _YEAR, _ALIKE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}(?![0-9])"), 0.9
 _POOLED = 0.5  # the share of cells from which on a column whose rare names are one input says little
 
@@ -50,7 +51,7 @@ def remarks_on(
                     f"a gap, say {keyword('missing', [shown])} {keyword('drop_missing', True)}"
                 )
     said += [*_signs(table, preparation), *_few(_read_as_text(settings, table, preparation))]
-    said += _few(_pooled(settings, table, preparation, learn))
+    said += [*_few(_pooled(settings, table, preparation, learn)), *_few(_cased(preparation))]
     return said + leaks(table, preparation, rows, settings.seed)
 
 
@@ -109,19 +110,42 @@ def _dropped(kind: Dropped, column: Column) -> list[str]:
     if not isinstance(column, Text) or finding_of(column).unread:
         return []
     if len(column.levels) > len(column) / 2:
-        like = [level for level in column.levels if _YEAR.search(level) and not level.isdigit()]
-        if len(like) < _ALIKE * len(column.levels):
-            return []
-        return [
-            f"column {kind.name!r} is left out, but cells such as {like[0][:40]!r} look like dates: write them as "
-            f"2024-01-31, or say how to read them by {keyword('read')}"
-        ]
+        return _like_dates_or_numbers(kind.name, column)
     if kind.why != TOO_RARE:
         return []
     return [
         f"column {kind.name!r} is left out, as it is read as names that are all too rare to learn: if they are numbers "
         f"or dates, say how by {keyword('read')}"
     ]
+
+
+def _like_dates_or_numbers(name: str, column: Text) -> list[str]:
+    """Return the remark on names of records that are dates or numbers of a form that nobody knows."""
+    figures = [level for level in column.levels if _FIGURES.match(level) and not _BARE.fullmatch(level)]
+    if len(figures) < _ALIKE * len(column.levels):
+        return []
+    dates = len([level for level in figures if _YEAR.search(level)]) >= _ALIKE * len(column.levels)
+    how = "dates: write them as 2024-01-31" if dates else "numbers: write one plain number in each"
+    return [
+        f"column {name!r} is left out, but cells such as {figures[0][:40]!r} may be {how}, or say how to read them by "
+        f"{keyword('read')}"
+    ]
+
+
+def _cased(preparation: Preparation) -> list[str]:
+    """Return which names differ by capitals alone, as in ``yes`` and ``Yes``."""
+    said = []
+    for kind in preparation.columns:
+        if isinstance(kind, Category):
+            known: dict[str, str] = {}
+            for level in kind.levels:
+                if (other := known.setdefault(level.casefold(), level)) != level:
+                    said.append(
+                        f"column {kind.name!r}: {other[:40]!r} and {level[:40]!r} are taken for different names; write "
+                        "them alike if they mean the same"
+                    )
+                    break
+    return said
 
 
 def remarks_after(settings: TabularSettings, test: Evaluation | None) -> list[str]:

@@ -8,10 +8,21 @@ With a plug-in installed, one command runs it::
 that users run on their installation belong to `gdkernels.diagnostics`.
 """
 
-import pytest
+from typing import TYPE_CHECKING, Any
 
-pytest.register_assert_rewrite("gdkernels.testing.conformance")
-
-from gdkernels.testing.conformance import BackendConformance  # noqa: E402
+if TYPE_CHECKING:
+    from gdkernels.testing.conformance import BackendConformance
 
 __all__ = ["BackendConformance"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the suite for backends, which needs pytest, where it is asked for: that for groups does not."""
+    if name != "BackendConformance":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import pytest
+
+    pytest.register_assert_rewrite("gdkernels.testing.conformance")
+    from gdkernels.testing.conformance import BackendConformance
+
+    return BackendConformance

@@ -1,6 +1,6 @@
 """The tests that ``python -m pytest --pyargs gdkernels.testing`` collects."""
 
-from gdkernels.testing.conformance import BackendConformance
+from gdkernels.testing import BackendConformance
 
 
 class TestBackend(BackendConformance):

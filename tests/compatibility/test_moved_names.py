@@ -33,6 +33,14 @@ def test_a_module_that_moved_gives_the_same_objects_and_warns(old: str) -> None:
         _ = module.Perceptron
 
 
+def test_a_name_that_is_another_now() -> None:
+    with pytest.warns(DeprecationWarning, match=r"predictor\.Predictor is now .*\.prediction\.PreparedNetwork"):
+        from gdkernels.predictor import Predictor
+    from gdkernels.tabular.prediction import PreparedNetwork
+
+    assert Predictor is PreparedNetwork
+
+
 def test_an_import_from_a_module_that_moved_warns_at_the_import() -> None:
     code = "from gdkernels.program import Program; from gdkernels.backend import Program as now; assert Program is now"
     run = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)

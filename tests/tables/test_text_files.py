@@ -229,3 +229,14 @@ def test_all_files_of_a_table_are_read_alike(tmp_path):
     table = read(tmp_path)
     assert str(finding_of(table.columns["v"]).reading) == "1.234,5"
     assert np.asarray(table.columns["v"]).tolist() == [1234, 5, 1234.5, 9]
+
+
+def test_a_comma_in_a_table_that_has_decimal_commas(file):
+    records = "".join(f'"{k},{k % 900 + 100}",a,"{k},{k % 90 + 10}"\n' for k in range(1, 40))
+    found = findings_in(file("x,n,y\n" + records))
+    assert found["x"].doubt is not None
+    assert found["x"].doubt.formats == ("1,234.5", "1234,5")
+    pointed = findings_in(file("x,n,y\n" + records.replace("a", "1.5")))  # no number contradicts the others here either
+    assert pointed["x"].doubt is not None
+    alone = findings_in(file("x,n\n" + "".join(f'"{k},{k % 900 + 100}",2.5\n' for k in range(1, 40))))
+    assert (alone["x"].doubt, alone["x"].reading.format) == (None, "1,234.5")

@@ -1,6 +1,7 @@
 """Figures that do not flatter: baselines, rare classes, calibration, leakage, importance, and drift of new records."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -305,3 +306,29 @@ def test_describe_refuses_the_targets_that_training_refuses(furthest):
                 answers.append(str(error))
     assert len(set(answers)) == 1
     assert bool(answers[0]) == (furthest < -1e38)
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("{0}-{1}", "cells such as '.*' may be numbers: write one plain number"),
+        ("{0} ± 1", "may be numbers"),
+        ("{2}. července 19{3}", "may be dates: write them as 2024-01-31"),
+        ("A{0}", None),
+        ("00{0}", None),
+    ],
+)
+def test_what_is_left_out_and_looks_like_more_is_said(cell, said):
+    table = {"v": [cell.format(k, k + 5, k % 28 + 1, k % 90 + 10) for k in range(60)], "a": np.arange(60.0) % 7}
+    remarks = gd.TabularPredictor("y").describe(table | {"y": np.arange(60.0) ** 0.5})["remarks"]
+    found = [remark for remark in remarks if remark.startswith("column 'v' is left out")]
+    assert bool(found) == (said is not None)
+    assert said is None or re.search(said, found[0])
+
+
+def test_names_that_differ_by_capitals_alone_are_said():
+    table = {"v": ["yes", "no", "Yes"] * 20, "y": (np.arange(60.0) % 11) ** 0.5}
+    remarks = gd.TabularPredictor("y").describe(table)["remarks"]
+    assert [r for r in remarks if "'Yes' and 'yes' are taken for different names" in r]
+    table["v"] = ["yes", "no", "maybe"] * 20
+    assert not [r for r in gd.TabularPredictor("y").describe(table)["remarks"] if "different names" in r]
