@@ -12,7 +12,7 @@ from gdkernels.backend import Plan, verification
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.program import Program
 from gdkernels.definition import losses
-from gdkernels.definition.blocks import Columns, Dense, Sequential
+from gdkernels.definition.blocks import Columns, Dense, Mean, Sequential
 from gdkernels.definition.blocks.block import initial_values
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam
@@ -24,14 +24,31 @@ SETTINGS = {
     "weights": {"optimizer": SGD(momentum=0.9), "weighted": True, "gradient_norm": True},
 }
 SHAPES = ((6, 5, 40, 16), (5, 1, 7, 7), (67, 90, 131, 130))  # inputs, units, records, batch
-CASES = [
-    (kind, list(PLANS)[k % 3], 1 + (k // 3) % 3, list(SETTINGS)[(k + k // 4) % 4], PRECISIONS[(k + k // 3) % 3], shape)
-    for k, (kind, shape) in enumerate(itertools.product(KINDS, SHAPES))
-]
+# Each kind once in the gate, four of them side by side; by itself on all shapes where time does not count.
+TOGETHER = [tuple(KINDS)[k : k + 4] for k in range(0, len(KINDS), 4)]
 
 
-def program_of(kind, setting, inputs, units):
-    return program_for(Sequential(Dense(inputs + 2, "tanh"), Computed(kind, units), Dense(3)), setting, inputs)
+def cases(groups):
+    return [
+        (
+            kinds,
+            list(PLANS)[k % 3],
+            1 + (k // 3) % 3,
+            list(SETTINGS)[(k + k // 4) % 4],
+            PRECISIONS[(k + k // 3) % 3],
+            shape,
+        )
+        for k, (kinds, shape) in enumerate(groups)
+    ]
+
+
+OFTEN = cases(zip(TOGETHER, itertools.cycle(SHAPES), strict=False))
+RARELY = cases(itertools.product([(kind,) for kind in KINDS], SHAPES))
+
+
+def program_of(kinds, setting, inputs, units):
+    ways = Mean(*(Computed(kind, units) for kind in kinds))
+    return program_for(Sequential(Dense(inputs + 2, "tanh"), ways, Dense(3)), setting, inputs)
 
 
 def program_for(network, setting, inputs):
@@ -40,15 +57,13 @@ def program_for(network, setting, inputs):
     return Program(network, inputs, Objective(losses.sse, **options), optimizer, **also)
 
 
-# Each kind once in the gate, on one of the shapes in turn; on all of them where time does not count.
-OFTEN = [case for k, case in enumerate(CASES) if k % len(SHAPES) == k // len(SHAPES) % len(SHAPES)]
-RARELY = [pytest.param(*case, marks=pytest.mark.slow) for case in CASES if case not in OFTEN]
+SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in RARELY]
 
 
-@pytest.mark.parametrize(("kind", "plan", "threads", "setting", "precision", "shape"), OFTEN + RARELY)
-def test_computed_weights_are_compiled_and_agree_with_float64(kind, plan, threads, setting, precision, shape):
+@pytest.mark.parametrize(("kinds", "plan", "threads", "setting", "precision", "shape"), OFTEN + SLOW)
+def test_computed_weights_are_compiled_and_agree_with_float64(kinds, plan, threads, setting, precision, shape):
     inputs, units, records, batch = shape
-    program = program_of(kind, setting, inputs, units)
+    program = program_of(kinds, setting, inputs, units)
     # In bfloat16, products of parameters with each other are rounded elsewhere than in the definition, whose own error
     # may happen to be none.
     least = 5e-2 if precision == "bfloat16" else 0.0
@@ -65,7 +80,7 @@ def test_rows_of_computed_tables_are_looked_up(plan, threads, setting, precision
 
 
 def test_bits_do_not_depend_on_threads():
-    program = program_of("by column", "Adam, clipped", 19, 33)
+    program = program_of(["by column", "side by side"], "Adam, clipped", 19, 33)
     random = np.random.default_rng(0)
     start = initial_values(program.parameters, random)
     given = random.standard_normal((130, 19)), random.standard_normal((130, 3)), random.permutation(130), 64
