@@ -1,9 +1,9 @@
-"""Training beside a process that spins on one of the cores: what each participant keeps of its quiet speed.
+"""Training beside processes that spin on cores: what each participant keeps of its quiet speed.
 
 ``python -m benchmarks.busy_cores`` lets participants take turns on four rows of the grid, each sample once without and
 once with a spinning process, which is pinned to one core after the other. With two cores, 1.5 of them are left then, so
-0.75 is the most that can be kept. ``--before`` adds another checkout, such as the one before a change. The row
-"one thread" is ours without a second thread, beside the spinning process: the least that two threads should reach.
+0.75 is the most that can be kept. ``--busy`` has several spin. ``--before`` adds another checkout, such as that before
+a change. The row "one thread" is ours without a second thread, beside them: the least that two threads should reach.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", default=",".join(map(str, _ROWS)), help="of the grid (%(default)s)")
     parser.add_argument("--peers", default="jax,torch", help=f"of {', '.join(LIBRARIES)}; may be empty (%(default)s)")
     parser.add_argument("--before", type=Path, metavar="FOLDER", help="another checkout, to compare with")
+    parser.add_argument("--busy", type=int, default=1, metavar="N", help="processes that spin (%(default)s)")
     parser.add_argument("--rounds", type=int, default=9, help="samples of each kind (%(default)s)")
     parser.add_argument("--seconds", type=float, default=0.5, help="that a sample takes at least (%(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write every sample to this file")
@@ -83,7 +84,7 @@ def _measure(task: TrainingTask, options: argparse.Namespace) -> dict[str, dict[
     """Return the records/s of each participant, "quiet" and "busy"."""
     processes: dict[str, ParticipantProcess] = {}
     samples: dict[str, dict[str, list[float]]] = {}
-    busy = BusyProcesses(1)
+    busy = BusyProcesses(options.busy)
     try:
         for name, (participant, variables) in _participants(options).items():
             processes[name] = ParticipantProcess(participant, variables)

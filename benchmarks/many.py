@@ -3,7 +3,7 @@
 ``python -m benchmarks.many`` trains 64 models of each of three shapes by plain descent on the sum of squared errors,
 each from its own weights, at its own rate, in its own order. Participants live in processes of their own and take
 turns. The engine alone is called once for each model: it is what `fit_many` could reach. Then come other numbers of
-models, mixed widths, and the CPU time of a further model.
+models, models that draw their orders by seeds, mixed widths, and the CPU time of a further model.
 """
 
 from __future__ import annotations
@@ -41,12 +41,16 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Task:
-    """Models to train: their sizes and batch, and the epochs of each; all of them, or only one."""
+    """Models to train: their sizes and batch, and the epochs of each; all of them, or only one.
+
+    Their orders are given, the same for all participants, unless they are to be drawn by each model's seed.
+    """
 
     sizes: tuple[tuple[int, ...], ...]
     batch: int
     epochs: int
     only: int | None = None
+    drawn: bool = False
 
     @property
     def models(self) -> int:
@@ -94,7 +98,8 @@ def _models(task: Task) -> tuple[list[Any], list[dict[str, Any]]]:
         model.set_parameters(task.weights(k))
         models.append(model)
         order = lambda epoch, _, orders=orders: orders[epoch]  # noqa: E731 - short, and bound at once
-        settings.append({"optimizer": gd.SGD(float(rate)), "batch_size": task.batch, "order": order})
+        given = {} if task.drawn else {"order": order}
+        settings.append({"optimizer": gd.SGD(float(rate)), "batch_size": task.batch, **given})
     return models, settings
 
 
@@ -363,6 +368,8 @@ def _print_more(rounds: int) -> None:
     for models in (2, 16, 64, 256, 1024):
         rate = best(Task((sizes,) * models, batch, 20))
         print(f"{models:5} models of 8-32-32-1: {rate / 1e6:7.2f} M samples/s", flush=True)
+    drawn = best(Task((sizes,) * 64, batch, 20, drawn=True))
+    print(f"   64 models that draw orders by seeds: {drawn / 1e6:.2f} M samples/s", flush=True)
     widths = (24, 32, 40, 48)
     equal = [best(Task(((8, w, w, 1),) * 64, batch, 20)) for w in widths]
     mixed = best(Task(tuple((8, w, w, 1) for w in widths) * 16, batch, 20))

@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.grid_results import GridResult, GridRow
+from benchmarks.least_squares.noisy import table_of_noisy
 from benchmarks.least_squares.summary import table_of_paths
 from benchmarks.many_names import table_of_names
 from benchmarks.table_scores.document import table_of_scores
@@ -60,6 +61,9 @@ def written(paths: list[Path]) -> str:
     if "paths" in contents[0]:
         (content,) = contents
         return table_of_paths(content)
+    if "noisy" in contents[0]:
+        (content,) = contents
+        return table_of_noisy(content)
     if "ends" in contents[0]:
         (content,) = contents
         return table_of_errors(content) + "\n" + table_of_ends(content)

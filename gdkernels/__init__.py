@@ -1,4 +1,4 @@
-"""Train multilayer perceptrons by gradient descent, fast, on whatever device is there.
+"""Train multilayer perceptrons by gradient descent, fast, on whatever device you have.
 
 >>> import gdkernels as gd
 >>> mlp = gd.MLP([64, 128, 10], activation="relu", seed=0)

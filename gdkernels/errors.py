@@ -17,6 +17,7 @@ __all__ = [
     "TraceError",
     "keyword",
     "keywords_as",
+    "shown",
     "unknown_name",
 ]
 
@@ -97,11 +98,32 @@ def _in_python(name: str, value: object) -> str:
 _phrase: ContextVar[Callable[[str, object], str]] = ContextVar("phrase", default=_in_python)
 
 
+def shown(value: object) -> str:
+    """Return how a message shows what was given: as Python spells it if that is short, else what it is.
+
+    A message never prints an array, of which nobody reads the numbers.
+    """
+    kind = type(value).__name__
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape:
+        return f"{kind} of shape {list(shape)}"
+    if isinstance(value, (list, tuple, set, frozenset, dict)):
+        inner = list(value.values()) if isinstance(value, dict) else list(value)
+        if len(inner) > _FEW or any(getattr(item, "shape", None) or isinstance(item, _NESTED) for item in inner):
+            items = [shown(item) for item in inner[:3]]
+            return f"{kind} of {len(inner):,}: {', '.join(items)}{', …' if len(inner) > 3 else ''}"
+    text = repr(value) if not isinstance(value, (str, bytes)) or len(value) <= _LONG else repr(value[:_LONG]) + "…"
+    return text if len(text) <= 2 * _LONG and "\n" not in text else f"an object of type {kind}"
+
+
+_FEW, _LONG, _NESTED = 12, 60, (list, tuple, set, frozenset, dict)
+
+
 def unknown_name(kind: str, name: object, choices: Iterable[str], *, hint: str = "") -> InputError:
     """Return the error for a name that is not among `choices`, closest names first."""
     from difflib import get_close_matches
 
     known = sorted(choices)
-    close = get_close_matches(str(name), known, n=1)
+    close = get_close_matches(str(name) if isinstance(name, (str, int)) else "", known, n=1)
     guess = f" Did you mean {close[0]!r}?" if close else ""
-    return InputError(f"unknown {kind} {name!r}.{guess} Choices: {', '.join(known)}.{' ' + hint if hint else ''}")
+    return InputError(f"unknown {kind} {shown(name)}.{guess} Choices: {', '.join(known)}.{' ' + hint if hint else ''}")

@@ -4,9 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gdkernels.definition.blocks import Block, Parameter
+from gdkernels.backend.program import Program
+from gdkernels.definition import losses
+from gdkernels.definition.blocks import Block, Dense, Parameter, Sequential
+from gdkernels.definition.objective import Objective
+from gdkernels.definition.optimizers import SGD, Adam
 
-__all__ = ["KINDS", "Computed", "Table"]
+__all__ = ["KINDS", "SETTINGS", "SHAPES", "Computed", "Table", "least_of", "program_for", "program_of"]
 
 
 def drawn(shape, random):
@@ -118,3 +122,31 @@ class Table(Block):
         codes = xp.astype(a[:, 0], xp.int32)
         rows = xp.take(p["E"] / xp.sqrt(xp.sum(p["E"] ** 2, axis=0) + 0.1), codes, axis=0)
         return rows * xp.take(p["s"], codes, axis=0)[:, None] + xp.sum(p["E"], axis=0)
+
+
+SETTINGS = {
+    "momentum": {"optimizer": SGD(momentum=0.9)},
+    "Adam, clipped": {"optimizer": Adam(), "clip_norm": 0.1, "gradient_norm": True},
+    "penalty in the loss": {"optimizer": SGD(momentum=0.9), "l2": 0.1, "l2_in_loss": True, "clip_norm": 0.5},
+    "weights": {"optimizer": SGD(momentum=0.9), "weighted": True, "gradient_norm": True},
+}
+SHAPES = ((6, 5, 40, 16), (5, 1, 7, 7), (67, 90, 131, 130))  # inputs, units, records, batch
+
+
+def program_of(kind, setting, inputs, units):
+    return program_for(Sequential(Dense(inputs + 2, "tanh"), Computed(kind, units), Dense(3)), setting, inputs)
+
+
+def program_for(network, setting, inputs):
+    options = dict(SETTINGS[setting])
+    optimizer, also = options.pop("optimizer"), {n: options.pop(n, False) for n in ("gradient_norm", "weighted")}
+    return Program(network, inputs, Objective(losses.sse, **options), optimizer, **also)
+
+
+def least_of(precision):
+    """Return the error that is allowed in any case.
+
+    In bfloat16 and tf32, products of parameters with each other are rounded elsewhere than in the definition, whose own
+    error may happen to be none. tf32 has three bits more.
+    """
+    return {"bfloat16": 5e-2, "tf32": 5e-2 / 8}.get(precision, 0.0)

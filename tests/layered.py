@@ -1,9 +1,17 @@
 """The definition on chains of dense layers whose parameters are given layer by layer, as textbooks write them."""
 
 from gdkernels.definition import network
-from gdkernels.definition.chain import Layer, by_layer, by_name, chain, map_layers
+from gdkernels.definition.chain import Layer, by_layer, by_name, chain
 
 __all__ = ["Layer", "forward", "gradient", "gradient_norm", "map_layers", "train_step", "update"]
+
+
+def map_layers(f, *layers):
+    """Return ``f`` of the weights and of the biases of each layer, taken side by side."""
+    return tuple(
+        Layer(f(*(s.W for s in side)), None if side[0].b is None else f(*(s.b for s in side)))
+        for side in zip(*layers, strict=True)
+    )
 
 
 def block_of(layers, activations):

@@ -61,7 +61,7 @@ ROOMS = {
         "ceilings",
         "__init__",
     ),
-    "backends/gdkernels_mpi": ("__init__",),
+    "backends/gdkernels_mpi": ("calls_apart", "__init__"),
     "backends/gdkernels_cupy": (
         "cuda",
         "graphs",

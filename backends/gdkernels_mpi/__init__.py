@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
@@ -21,6 +22,7 @@ from gdkernels.groups.contract import Bytes, Group, offsets
 from gdkernels.groups.launchers import Launched, forget_launcher, launched
 from gdkernels.system.libraries import first_line
 from gdkernels.system.machine import cores
+from gdkernels_mpi.calls_apart import GRADIENTS, PARTS, TOLD, CallsApart, RankCall
 
 __all__ = ["MPIGroup"]
 
@@ -77,6 +79,7 @@ class MPIGroup(Group):
         self._crowded = self.local_size > cores()
         self._process = os.getpid()  # one that is forked from it is no rank
         self._code = 0  # with which the script ends, as far as it says so by sys.exit
+        self._calls, self._calls_apart = 0, CallsApart(self, self._ends, self._mpi)
         self._underway = False  # a message that an interrupt left alone: MPI could not be finished
         forget_launcher()
         atexit.register(self._at_exit)
@@ -88,19 +91,45 @@ class MPIGroup(Group):
         request = self._world.Ialltoallv(
             [send, (sent, offsets(sent)), byte], [got, (received, offsets(received)), byte]
         )
-        self._wait([request], send.size + got.size)
+        self._wait([request], send.size + got.size, PARTS)
 
     def carry_to_all(self, send: Bytes, got: Bytes, received: Sequence[int]) -> None:
         byte = self._mpi.BYTE
         request = self._world.Iallgatherv([send, send.size, byte], [got, (received, offsets(received)), byte])
-        self._wait([request], send.size + got.size)
+        self._wait([request], send.size + got.size, TOLD, got.size)
 
     def carry_messages(self, sent: Sequence[tuple[int, Bytes]], got: Sequence[tuple[int, Bytes]]) -> None:
         byte = self._mpi.BYTE
         requests = [self._world.Irecv([part, part.size, byte], rank, _SUMS) for rank, part in got]
         requests += [self._world.Isend([part, part.size, byte], rank, _SUMS) for rank, part in sent]
         came = [self._mpi.Status() for _ in requests]
-        self._wait(requests, sum(part.size for _, part in (*sent, *got)), came)
+        self._wait(requests, sum(part.size for _, part in (*sent, *got)), GRADIENTS, came=came)
+        self._check_lengths(got, came)
+
+    def carry_repeatedly(
+        self, sent: Sequence[tuple[int, Bytes]], got: Sequence[tuple[int, Bytes]]
+    ) -> Callable[[], None]:
+        byte, world = self._mpi.BYTE, self._world
+        requests = [world.Recv_init([part, part.size, byte], rank, _SUMS) for rank, part in got]
+        requests += [world.Send_init([part, part.size, byte], rank, _SUMS) for rank, part in sent]
+        came, size = [self._mpi.Status() for _ in requests], sum(part.size for _, part in (*sent, *got))
+        start = self._mpi.Prequest.Startall
+
+        def carry() -> None:
+            start(requests)
+            self._wait(requests, size, GRADIENTS, came=came)
+            self._check_lengths(got, came)
+
+        weakref.finalize(carry, self._free, requests)
+        return carry
+
+    def _free(self, requests: Sequence[Any]) -> None:
+        if os.getpid() == self._process and not self._mpi.Is_finalized():
+            for request in requests:
+                request.Free()
+
+    def _check_lengths(self, got: Sequence[tuple[int, Bytes]], came: Sequence[Any]) -> None:
+        byte = self._mpi.BYTE
         for (rank, part), status in zip(got, came, strict=False):
             if status.Get_count(byte) != part.size:
                 raise InputError(f"rank {rank} has sent {status.Get_count(byte)} bytes where {part.size} were to come")
@@ -119,20 +148,31 @@ class MPIGroup(Group):
             time.sleep(1e-3)
         return True
 
-    def _wait(self, requests: list[Any], size: int, came: list[Any] | None = None) -> None:
-        """Wait for messages without keeping a core that another rank needs; signals are heard meanwhile."""
-        done = partial(self._mpi.Request.Testall, requests, came)
-        if done():
+    def _wait(self, requests: list[Any], size: int, kind: int, alike: int = 0, came: list[Any] | None = None) -> None:
+        """Wait for messages without keeping a core that another rank needs; signals are heard meanwhile.
+
+        Parameters
+        ----------
+        size
+            The bytes that are on their way.
+        kind, alike
+            What this call of all ranks is about, and how many bytes it has on each of them.
+        """
+        self._calls += 1
+        done = self._mpi.Request.Testall
+        if done(requests, came):
             return
         self._underway = True
         began, patience, looked = time.perf_counter(), _YIELD + size / _SLOWEST, 0.0
-        while not done():
+        while not done(requests, came):
             waited = time.perf_counter() - began
             if waited > patience:  # nobody sends yet; a message on its way goes on only while it is asked for
                 time.sleep(_SLEEP if waited < patience + _LONG else _SOUND_SLEEP)
                 if waited - looked > _ASK:
                     looked = waited
-                    self._end_without(done)
+                    self._end_without(partial(done, requests, came))
+                    if waited > _LONG:
+                        self._calls_apart.look(RankCall(self._calls, kind, alike))
             elif self._crowded or waited > _SPIN:
                 os.sched_yield()
         self._underway = False
@@ -188,6 +228,7 @@ class MPIGroup(Group):
         requests += [self._ends.Irecv([one, byte], rank, _ENDED) for one, rank in zip(got, others, strict=True)]
         while not self._mpi.Request.Testall(requests):
             time.sleep(1e-3)
+        self._calls_apart.clear()
 
 
 def _mpi() -> Any:

@@ -54,6 +54,7 @@ def run_jobs(jobs: Iterable[Job], threads: int, prepare: Callable[[Job], Prepare
             while queue.has_enough:
                 queue.work()
             yield from queue.finished()
+        queue.expect_no_more()
         while queue.unfinished:
             queue.work()
             yield from queue.finished()
@@ -158,6 +159,10 @@ class _Queue:
         if self._others is None:
             self._start(bound)
 
+    def expect_no_more(self) -> None:
+        """Let each thread end that finds no job, so that nobody waits for one that sleeps."""
+        self._words[QUEUE.ended // WORD] = 1
+
     def _start(self, bound: BoundStep) -> None:
         self._job_taker = bound.kernels.job_taker
         jobs = [partial(self._job_taker, int(record.ctypes.data)) for record in self._records[1:]]
@@ -231,7 +236,7 @@ class _Queue:
 
     def _close(self) -> None:
         self._words[QUEUE.taken // WORD] = max(self._published, int(self._words[QUEUE.taken // WORD]))
-        self._words[QUEUE.ended // WORD] = 1
+        self.expect_no_more()
 
 
 def _in_lines(words: int) -> npt.NDArray[np.int64]:

@@ -54,6 +54,7 @@ _COLUMNS_OF_PIECE = 512  # of the widest layer, where pieces are units and there
 _LONG = 200e6
 _WORK_OF_PIECE = 40e6
 _MOST_PIECES = 16
+_MOST_PIECES_ALONE = 128  # of a prediction, which sums nothing: the fewer rows a late thread still has, the better
 _ROWS_TO_TRANSPOSE = 8  # from so many on, it saves more time than it takes to transpose a block
 _MOST = 1 << 20  # that a plan may ask for, of anything
 _ROW_BLOCK = 12  # a multiple of the rows of the usual micro-kernels
@@ -249,11 +250,12 @@ def _more_pieces(footprint: StepFootprint, format: Format, pieces: int, whole: f
     most = max(min(_FEW_PIECES, footprint.batch // few), footprint.batch // many)
     if tile_local and whole > _LONG and not format.bf16:
         most = max(most, int(whole / _WORK_OF_PIECE))
-    return _power_of_two(max(pieces, min(most, int(whole / _LEAST_WORK_OF_PIECE))))
+    pieces = max(pieces, min(most, int(whole / _LEAST_WORK_OF_PIECE)))
+    return _power_of_two(pieces, _MOST_PIECES_ALONE if footprint.alone and not format.bf16 else _MOST_PIECES)
 
 
-def _power_of_two(pieces: int) -> int:
-    return 1 << min(_MOST_PIECES, pieces).bit_length() - 1
+def _power_of_two(pieces: int, most: int = _MOST_PIECES) -> int:
+    return 1 << min(most, pieces).bit_length() - 1
 
 
 def _private_gradients_pay(footprint: StepFootprint, format: Format, caches: Caches, threads: int) -> bool:

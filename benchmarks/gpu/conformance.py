@@ -26,9 +26,9 @@ def suite_part(number: int) -> dict[str, Any]:
     return {"tests": len(chosen), **_counts(_pytest("-q", "-rf", *chosen))}
 
 
-def marked_tests() -> dict[str, int]:
-    """Run the tests of the persistent kernel that need a GPU, and return how many passed; a failure is an exception."""
-    return _counts(_pytest("-q", "-rf", "-n", "0", "-m", "gpu", str(checkout.ROOT / "tests" / "persistent")))
+def marked_tests(room: str) -> dict[str, int]:
+    """Run the tests of a folder that need a GPU, and return how many passed; a failure is an exception."""
+    return _counts(_pytest("-q", "-rf", "-n", "0", "-m", "gpu", str(checkout.ROOT / "tests" / room)))
 
 
 def _counts(output: str) -> dict[str, int]:

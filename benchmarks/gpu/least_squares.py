@@ -16,6 +16,7 @@ from gdkernels.backend.program import Program
 from gdkernels.definition import losses
 from gdkernels.dispatch import registry
 from gdkernels.system.lapack import PositiveSystem
+from gdkernels.testing.cases import Normed
 
 __all__ = ["NETWORKS", "SIZES", "agree", "speed"]
 
@@ -25,6 +26,7 @@ NETWORKS = {
     "residual": blocks.Sequential(
         blocks.Dense(16, "tanh"), blocks.Residual(blocks.LayerNorm(), blocks.Dense(16, "silu")), blocks.Dense(3)
     ),
+    "computed weights": blocks.Sequential(blocks.Dense(16, "tanh"), Normed(8), blocks.Dense(3)),
     "embedding": blocks.Sequential(blocks.Columns({0: blocks.Embedding(3, 2)}, rest="passthrough"), blocks.Dense(2)),
 }
 SIZES = {"301": (8, 30, 1), "501": (2, 20, 20, 1), "841": (8, 24, 24, 1), "1,361": (8, 32, 32, 1)}

@@ -31,6 +31,7 @@ Items = dict[str, GPUItem]
 
 _PARTICIPANTS = ("gdkernels", "torch eager", "torch.compile", "torch.compile, whole step", "jax jit + scan")
 _CASES = ("relu-sse", "adam", "norm of a clipped gradient", "softmax-cross_entropy", "wide")
+_COMPUTED = "computed weights, everything"  # of parameters, by a block
 
 
 def _conformance(numbers: range) -> Items:
@@ -50,17 +51,17 @@ def _first() -> Items:
         items[f"the persistent kernel in float32: {name}"] = GPUItem(partial(float32.agrees, name), 10)
     for name in float32.BEYOND:
         items[f"the persistent kernel in float32, {name}"] = GPUItem(partial(float32.beyond, name), 3)
-    for name in _CASES:
+    for name in (*_CASES, _COMPUTED):
         for precision in PRECISIONS:
             step = partial(first.step_against_interpreter, name, precision)
             items[f"a step of {name} in {precision}"] = GPUItem(step, 5)
-    for name in _CASES:
+    for name in (*_CASES, _COMPUTED):
         items[f"1000 runs of {name} with other bits"] = GPUItem(partial(first.repeats, name, "float32"), 20)
     return items
 
 
 def _sanitized() -> Items:
-    cases = [(name, "float32", "graphs") for name in _CASES]
+    cases = [(name, "float32", "graphs") for name in (*_CASES, _COMPUTED) if name != "adam"]  # the last has AdamW
     cases += [("relu-sse", "bfloat16", "graphs"), ("relu-sse", "tf32", "narrow"), ("relu-sse", "bfloat16", "narrow")]
     return {
         f"{tool} on {name} in {precision} by {kernel}": GPUItem(
@@ -158,7 +159,10 @@ PARTS: dict[str, Items] = {
 # What fits into a quarter of an hour on a device that is lent: whether the kernels are right, and what float32 gains.
 SHORT: dict[str, Items] = {
     FIRST: PARTS[FIRST],
-    "tests marked gpu": {"the persistent kernel": GPUItem(conformance.marked_tests, 150)},
+    "tests marked gpu": {
+        "the persistent kernel": GPUItem(partial(conformance.marked_tests, "persistent"), 150),
+        "computed weights": GPUItem(partial(conformance.marked_tests, "cupy"), 60),
+    },
     "grid, 64 wide in float32": PARTS["grid, 64 wide in float32"],
     "grid, 64 and 128 wide": PARTS["grid, 64 and 128 wide"],
 }

@@ -255,12 +255,12 @@ def evidence_and_adam(X: Array, Y: Array, seed: int) -> dict[str, tuple[float, f
     rows = np.random.default_rng(seed).permutation(len(X))
     train, test = rows[: int(0.8 * len(X))], rows[int(0.8 * len(X)) :]
     held_out, rest = train[: len(train) // 8], train[len(train) // 8 :]
-    sizes = [X.shape[1], 10, 1]
+    sizes = [X.shape[1], 10, Y.shape[1]]
 
     def judged(model: gd.MLP, began: float) -> tuple[float, float]:
         seconds = time.process_time() - began
         errors = np.sum((np.asarray(model.predict(X[test])) - Y[test]) ** 2)
-        return float(1 - errors / np.sum((Y[test] - Y[test].mean()) ** 2)), seconds
+        return float(1 - errors / np.sum((Y[test] - Y[test].mean(0)) ** 2)), seconds
 
     found = {}
     for warm in (True, False):

@@ -87,7 +87,7 @@ class Executable(ABC):
         -------
         tuple
             The sum of E over the batches, each measured before its step, and the mean over the steps of the norm of the
-            gradient, or None if the program does not ask for it.
+            gradient, or None if the program does not ask for it by `gradient_norm`.
         """
 
     def run_epochs(

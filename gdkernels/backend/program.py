@@ -53,7 +53,7 @@ class TracedStep:
     sizes
         The other sizes, by name, those of values on the way included. Equal numbers are one size.
     error, norm
-        E before the step; the norm of the gradient, or None if the program does not ask for it.
+        E before the step; the norm of the gradient, or None if the program neither asks for it nor clips by it.
     results
         For each parameter that is trained and each slot, by the name of its input, the node of its new value.
     gradients

@@ -66,6 +66,8 @@ class Plan:
 
     Attributes
     ----------
+    backend, device, precision
+        The names of the place and of the precision.
     choices
         The choices of the backend itself: threads, tiles, product routes, algorithm numbers.
     """
@@ -76,6 +78,7 @@ class Plan:
     choices: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON can hold it."""
         return {
             "backend": self.backend,
             "device": self.device,

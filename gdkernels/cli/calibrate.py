@@ -22,7 +22,7 @@ def add_to(commands: Any) -> None:
         help="measure this machine, so that the automatic choice of backend, device and threads knows it",
         description="Time some small jobs on every backend, device and number of threads that can run here, and keep "
         "the calibration for the automatic choice. `gdkernels backends --explain` shows what it estimates for a "
-        "network; `python -m benchmarks.choice` checks how good these estimates are.",
+        "network.",
     )
     parser.add_argument(
         "--precision",

@@ -93,7 +93,7 @@ def main(arguments: Sequence[str], ranks: CommandRanks) -> int:
 def _parser() -> ArgumentParser:
     parser = Parser(
         prog="gdkernels",
-        description="Train multilayer perceptrons by gradient descent, fast, on whatever device is there.",
+        description="Train multilayer perceptrons by gradient descent, fast, on whatever device you have.",
         epilog="Exit codes: 0, done; 1, a failure at run time; 2, an error in the arguments or the data; 129, 130 or "
         "143, interrupted by a signal.",
     )

@@ -86,11 +86,12 @@ def _lines(predictor: TabularPredictor, evaluation: Evaluation, plot: str | None
 
 
 def _importance(found: Mapping[str, Any]) -> Iterator[str]:
-    how = "drop of r2" if found["figure"] == "r2" else "rise of log_loss"
+    how = "drop of r2" if found["figure"] == "r2" else f"rise of {found['figure']}"
     yield f"importance: {how} when a column is shuffled among {found['records']:,} records, ± standard error:"
     width = min(30, max(len(told["column"]) for told in found["columns"]))
+    form = ".4g" if found["figure"] == "mse" else ".4f"  # the square of the target's unit may be of any size
     for told in found["columns"]:
-        yield f"  {told['column']:<{width}}  {told['importance']:>8.4f} ± {told['standard_error']:.4f}"
+        yield f"  {told['column']:<{width}}  {told['importance']:>8{form}} ± {told['standard_error']:{form}}"
 
 
 def _confusion(by_class: Mapping[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 from gdkernels.errors import GdkernelsError, InputError
 from gdkernels.groups import Group, SerialGroup, joined
-from gdkernels.groups.agreement import end_together
+from gdkernels.groups.agreement import agree, end_together
 from gdkernels.groups.launchers import WORLD_SIZE, commands_beside, launched, world_size
 from gdkernels.system.printable import one_line
 
@@ -25,6 +25,7 @@ _HELP = ("--help", "-h")
 _LAUNCHED = "mpi"  # the group of what launchers start
 _SEEN = 2.0  # seconds in which those that start later see one that cannot be among them
 _COMMANDS = ("train", "bench")  # that ranks do together
+_CALIBRATE = "calibrate"  # which measures a machine, and nobody else may be at work there
 _WRITTEN, _SWITCHES = {"out", "plot", "log_json", "report"}, {"force", "profile"}  # of rank 0 alone
 
 
@@ -45,6 +46,7 @@ class CommandRanks:
     def __init__(self, arguments: Sequence[str]) -> None:
         self.group: Group = SerialGroup()
         self._started = started = launched()  # joining makes processes forget it
+        self._arguments, self._command = arguments, next(iter(arguments), "")
         named = _values("--group", arguments)
         together = [*arguments[:1]] in [[name] for name in _COMMANDS]
         shared = together and "none" not in named
@@ -69,6 +71,15 @@ class CommandRanks:
                 )
             time.sleep(_SEEN)
             return InputError.exit_code
+        if self._started is not None and self._calibrates_beside_another():
+            if not self._started.rank:
+                print(
+                    f"gdkernels: {self._started.size} processes were started ({self._started.variable}), and more than "
+                    "one of them on this machine, where they would slow each other down: start one there",
+                    file=sys.stderr,
+                )
+            time.sleep(_SEEN)
+            return InputError.exit_code
         if not self._meets:
             return None
         try:
@@ -82,6 +93,11 @@ class CommandRanks:
     def _are_mixed(self) -> bool:
         """Return whether others that train beside this process do not join what it joins, or join without it."""
         return any(joins is self._is_alone for joins in map(_joins, commands_beside()) if joins is not None)
+
+    def _calibrates_beside_another(self) -> bool:
+        if self._command != _CALIBRATE or {*_HELP} & {*self._arguments}:
+            return False
+        return any(_command_of(command)[:1] == [_CALIBRATE] for command in commands_beside())
 
     def join(self, args: Namespace) -> None:
         """Join the group that the command asks for, or that a launcher has started, before anything is read.
@@ -103,6 +119,7 @@ class CommandRanks:
                     world_size(),
                 )
         self.group = joined(args.group)
+        agree(self.group, {"command": self._command})
         args.group = self.group
         if self.group.rank:
             self.is_quiet = True
@@ -118,10 +135,15 @@ class CommandRanks:
 
 def _joins(command: Sequence[str]) -> bool | None:
     """Return whether a command line that trains joins the group of those that were started with it; None for others."""
-    ours = next((k for k, word in enumerate(command) if PurePath(word).name == "gdkernels"), None)
-    if ours is None or list(command[ours + 1 : ours + 2]) not in [[name] for name in _COMMANDS]:
+    if _command_of(command)[:1] not in [[name] for name in _COMMANDS]:
         return None
     return "none" not in _values("--group", command)
+
+
+def _command_of(command: Sequence[str]) -> list[str]:
+    """Return the arguments of a command line that starts this command, or none."""
+    ours = next((k for k, word in enumerate(command) if PurePath(word).name == "gdkernels"), len(command))
+    return list(command[ours + 1 :])
 
 
 def _values(name: str, arguments: Sequence[str]) -> list[str]:

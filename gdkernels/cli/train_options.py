@@ -67,7 +67,8 @@ def _add_network(parser: ArgumentParser) -> None:
         "--hidden",
         type=layers,
         metavar="N,N,…",
-        help=f"units of hidden layers, or none ({few}; {large} for more than {defaults.SMALL:,} rows)",
+        help=f"units of hidden layers, or none ({few}; {large} from {defaults.FEW:,} training rows on, or, without "
+        f"encoded numbers, for more than {defaults.SMALL:,})",
     )
     _add_name(network, "activation", defaults.ACTIVATION)
     network.add_argument(
@@ -122,7 +123,9 @@ def _add_training(parser: ArgumentParser) -> None:
         "--l2",
         type=number(RANGES["l2"]),
         metavar="LAMBDA",
-        help=f"penalty on weights ({defaults.l2(1):g} / training rows, or the best one for the rows left out)",
+        help="penalty on weights (the best one for the rows left out, or "
+        f"{defaults.l2(1):g} / training rows, {defaults.l2(1000, encoded=True) * 1000:g} / training rows where numbers "
+        f"are encoded from {defaults.FEW:,} rows on)",
     )
     training.add_argument(
         "--clip-norm", type=number(RANGES["clip_norm"]), metavar="NORM", help="largest norm of the gradient (none)"
@@ -145,7 +148,8 @@ def _add_training(parser: ArgumentParser) -> None:
         type=number(RANGES["patience"]),
         metavar="N",
         help=f"stop after N epochs without a lower validation loss, 0: never ({defaults.patience(1)}; "
-        f"{defaults.patience(10**9)} for more than {small} rows)",
+        f"{defaults.PATIENCE_TOGETHER} where networks stop together; {defaults.patience(10**9)} for more than {small} "
+        "rows)",
     )
     _add_networks(training)
     training.add_argument(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -22,7 +22,6 @@ __all__ = [
     "by_name",
     "chain",
     "layers_in",
-    "map_layers",
     "stack",
 ]
 
@@ -30,7 +29,7 @@ __all__ = [
 class Layer(NamedTuple):
     """The arrays of one layer: its weights and biases, or their gradients, or their optimizer slots.
 
-    ``W`` has the shape (inputs, units), ``b`` the shape (units,); ``b`` is None in a network without biases.
+    ``W`` is [inputs, units] and ``b`` [units]; ``b`` is None in a network without biases.
     """
 
     W: Any
@@ -109,11 +108,3 @@ def by_name(layers: Sequence[Sequence[Any]]) -> dict[str, Any]:
     """Return the arrays of layers by name; a layer without a bias has none, or None in its place."""
     pairs = ((f"{kind}{k}", a) for k, layer in enumerate(layers) for kind, a in zip_longest("Wb", layer))
     return {name: a for name, a in pairs if a is not None}
-
-
-def map_layers(f: Callable[..., Any], *layers: Layers) -> tuple[Layer, ...]:
-    """Return ``f`` of the weights and of the biases of each layer, taken side by side."""
-    return tuple(
-        Layer(f(*(s.W for s in side)), None if side[0].b is None else f(*(s.b for s in side)))
-        for side in zip(*layers, strict=True)
-    )

@@ -5,7 +5,7 @@ import numbers
 from collections.abc import Callable
 from typing import Any
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 
 __all__ = ["check_number"]
 
@@ -25,5 +25,5 @@ def check_number(owner: Any, field: str, allowed: Callable[[float], bool], wante
     value = getattr(owner, field)
     number = isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
     if not (number and math.isfinite(value) and allowed(value)):
-        raise InputError(f"{type(owner).__name__}: {field} must be {wanted}, got {value!r}")
+        raise InputError(f"{type(owner).__name__}: {field} must be {wanted}, got {shown(value)}")
     object.__setattr__(owner, field, int(value) if whole else float(value))

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from gdkernels.errors import InputError, unknown_name
+from gdkernels.errors import InputError, shown, unknown_name
 from gdkernels.system.loaded import is_of
 
 __all__ = ["KINDS", "Kind", "built_ins", "describe", "names", "resolve", "restore"]
@@ -96,7 +96,7 @@ def resolve(kind: Kind, value: Any) -> Any:
         return value()
     if not _can_be(kind, value):
         raise InputError(
-            f"{kind} must be a name ({', '.join(built_ins(kind))}) or {_WANTED[kind]}, got {value!r} "
+            f"{kind} must be a name ({', '.join(built_ins(kind))}) or {_WANTED[kind]}, got {shown(value)} "
             f"of type {type(value).__name__}"
         )
     if meant is None and kind in _CALLED:

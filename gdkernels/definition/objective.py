@@ -9,7 +9,7 @@ from typing import Any
 from gdkernels.definition.activations import Activation
 from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, is_classifier, link_of
 from gdkernels.definition.naming import describe, resolve
-from gdkernels.errors import InputError, unknown_name
+from gdkernels.errors import InputError, shown, unknown_name
 
 __all__ = ["Objective", "checked_reduction"]
 
@@ -57,9 +57,9 @@ class Objective:
             For unknown names and numbers out of range.
         """
         if not (isinstance(l2, (int, float)) and 0 <= l2 < math.inf):
-            raise InputError(f"l2 must be a finite number of at least 0, got {l2!r}")
+            raise InputError(f"l2 must be a finite number of at least 0, got {shown(l2)}")
         if clip_norm is not None and not (isinstance(clip_norm, (int, float)) and 0 < clip_norm < math.inf):
-            raise InputError(f"clip_norm must be a positive finite number or None, got {clip_norm!r}")
+            raise InputError(f"clip_norm must be a positive finite number or None, got {shown(clip_norm)}")
         chosen = resolve("loss", loss)
         if isinstance(chosen, CrossEntropy) and outputs == 1:
             chosen = BinaryCrossEntropy()  # the same thing for one output, which softmax would make constant

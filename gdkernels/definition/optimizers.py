@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gdkernels.definition.checks import check_number
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
@@ -54,7 +54,22 @@ class Optimizer(ABC):
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """Gradient descent: v ← μv − ηg, w ← w + v; with `nesterov`, w ← w + μv − ηg (Sutskever et al. 2013)."""
+    """Gradient descent: v ← μv − ηg, w ← w + v; with `nesterov`, w ← w + μv − ηg (Sutskever et al. 2013).
+
+    Parameters
+    ----------
+    learning_rate
+        η, above 0.
+    momentum
+        μ, from 0 to below 1: the share of the last step that the next one keeps.
+    nesterov
+        Whether a step looks ahead by its momentum; it needs one.
+
+    Raises
+    ------
+    InputError
+        For a value that is not possible.
+    """
 
     learning_rate: float = 1e-2
     momentum: float = 0.0
@@ -65,7 +80,7 @@ class SGD(Optimizer):
         _check_rate(self)
         _check_share(self, "momentum")
         if not isinstance(self.nesterov, bool):
-            raise InputError(f"SGD: nesterov must be True or False, got {self.nesterov!r}")
+            raise InputError(f"SGD: nesterov must be True or False, got {shown(self.nesterov)}")
         if self.nesterov and not self.momentum:
             raise InputError("SGD: nesterov needs momentum, such as SGD(1e-2, momentum=0.9, nesterov=True)")
 
@@ -83,7 +98,24 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
-    """s ← ρs + (1 − ρ)g², w ← w − ηg / (√s + ε) (Tieleman & Hinton 2012)."""
+    """Steps divided by the root of a running mean of squares: s ← ρs + (1 − ρ)g², w ← w − ηg / (√s + ε).
+
+    By Tieleman & Hinton (2012).
+
+    Parameters
+    ----------
+    learning_rate
+        η, above 0.
+    rho
+        ρ, from 0 to below 1: the share of the mean that is kept.
+    epsilon
+        ε, above 0.
+
+    Raises
+    ------
+    InputError
+        For a value that is not possible.
+    """
 
     learning_rate: float = 1e-3
     rho: float = 0.9
@@ -103,7 +135,24 @@ class RMSprop(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Adam, with both moments corrected for their start at zero (Kingma & Ba 2015, arXiv:1412.6980)."""
+    """Adam, with both moments corrected for their start at zero (Kingma & Ba 2015, arXiv:1412.6980).
+
+    In step t, m ← β₁m + (1 − β₁)g, v ← β₂v + (1 − β₂)g², w ← w − η m/(1 − β₁ᵗ) / (√(v/(1 − β₂ᵗ)) + ε).
+
+    Parameters
+    ----------
+    learning_rate
+        η, above 0.
+    beta1, beta2
+        β₁ and β₂, from 0 to below 1: the shares that are kept of the means of g and of g².
+    epsilon
+        ε, above 0.
+
+    Raises
+    ------
+    InputError
+        For a value that is not possible.
+    """
 
     learning_rate: float = 1e-3
     beta1: float = 0.9
@@ -127,7 +176,20 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with decay of the weights apart from the gradient (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+    """Adam with decay of the weights apart from the gradient (Loshchilov & Hutter 2019, arXiv:1711.05101).
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, epsilon
+        As for `Adam`.
+    weight_decay
+        The share of the learning rate by which weights, not biases, shrink before each step; at least 0.
+
+    Raises
+    ------
+    InputError
+        For a value that is not possible.
+    """
 
     weight_decay: float = 1e-2
     numbers: ClassVar[tuple[str, ...]] = (*Adam.numbers, "weight_decay")

@@ -8,7 +8,7 @@ from abc import ABC
 from dataclasses import dataclass
 
 from gdkernels.definition.checks import check_number
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 
 __all__ = ["LBFGS", "LevenbergMarquardt", "Solver"]
 
@@ -39,7 +39,8 @@ class LevenbergMarquardt(Solver):
     ----------
     bayes
         Whether to choose the penalty on weights by the evidence (MacKay 1992), without validation records; the history
-        then tells the effective number of parameters. It penalises biases too, as Foresee & Hagan (1997) do.
+        then tells the effective number of parameters. It penalises biases too, as Foresee & Hagan (1997) do. When the
+        evidence rises no more, the fit ends where it was greatest.
     damping
         The first λ, as a share of the largest entry on the diagonal of JᵀJ.
     gradient_tolerance, step_tolerance, error_goal
@@ -56,7 +57,7 @@ class LevenbergMarquardt(Solver):
 
     def __post_init__(self) -> None:
         if not isinstance(self.bayes, bool):
-            raise InputError(f"LevenbergMarquardt: bayes must be True or False, got {self.bayes!r}")
+            raise InputError(f"LevenbergMarquardt: bayes must be True or False, got {shown(self.bayes)}")
         check_number(self, "damping", lambda v: v > 0, "a finite number above 0")
         for field in ("gradient_tolerance", "step_tolerance", "error_goal"):
             check_number(self, field, lambda v: v >= 0, "a finite number of at least 0")

@@ -18,7 +18,7 @@ from gdkernels.dispatch.estimates import Estimate, estimates
 from gdkernels.dispatch.preference import BY_PRIORITY, preferred
 from gdkernels.dispatch.registry import Found
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import BackendError, InputError, unknown_name
+from gdkernels.errors import BackendError, InputError, shown, unknown_name
 
 __all__ = ["Choice", "choose", "decide"]
 
@@ -169,7 +169,7 @@ def _unfit(found: Found, device: str | None, precision: str, by_device: str) -> 
         return f"cannot do precision {precision!r}{why}; it can do {', '.join(found.backend.precisions)}"
     if device is not None and device not in found.devices:
         by = f" (set by {by_device})" if by_device else ""
-        return f"has no device {device!r}{by}; it has {', '.join(found.devices)}"
+        return f"has no device {shown(device)}{by}; it has {', '.join(found.devices)}"
     return None
 
 

@@ -67,12 +67,16 @@ def error_told(told: Sequence[str]) -> GdkernelsError:
 
 @contextmanager
 def guarded(group: Group) -> Iterator[None]:
-    """Raise an error that all ranks have; one that a rank has alone ends all, because the others wait for it."""
-    try:
-        yield
-    except BaseException as error:
-        end_together(group, error)
-        raise
+    """Be in a call of all ranks: an error that all of them have is raised, and one that a rank has alone ends all.
+
+    The others would wait for it.
+    """
+    with group.one_call():
+        try:
+            yield
+        except BaseException as error:
+            end_together(group, error)
+            raise
 
 
 def end_together(group: Group, error: BaseException, message: str | None = None, code: int | None = None) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from itertools import accumulate
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +45,14 @@ class Group(ABC):
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
+
+    _process: int  # that this rank is
+    _in_call: threading.RLock
+
+    def __new__(cls, *args: Any, **more: Any) -> Self:
+        made = super().__new__(cls)
+        made._process, made._in_call = os.getpid(), threading.RLock()
+        return made
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -80,6 +92,15 @@ class Group(ABC):
         for (_, part), place in zip(*_together(got, found), strict=True):
             part[:] = place
 
+    def carry_repeatedly(
+        self, sent: Sequence[tuple[int, Bytes]], got: Sequence[tuple[int, Bytes]]
+    ) -> Callable[[], None]:
+        """Return what carries the same messages, as `carry_messages` does, whenever it is called.
+
+        A group that can prepare them implements it.
+        """
+        return partial(self.carry_messages, sent, got)
+
     def all_stop_here(self, seconds: float) -> bool:
         """Return whether all ranks call this within so many seconds of each other, as after an error that all have.
 
@@ -93,6 +114,32 @@ class Group(ABC):
     def others(self) -> list[int]:
         """The other ranks from the next on, so that not all begin with the same one."""
         return [(self.rank + k) % self.size for k in range(1, self.size)]
+
+    @contextmanager
+    def one_call(self) -> Iterator[None]:
+        """Be in a call of all ranks, such as a fit: one thread of a rank at a time.
+
+        Raises
+        ------
+        InputError
+            If another thread is in one, or if this process was forked from a rank, and is none.
+        """
+        if self.size == 1:
+            yield
+            return
+        if os.getpid() != self._process:
+            raise InputError(
+                f"this process was forked from rank {self.rank} of {self.size}, and is no rank: leave out group="
+            )
+        if not self._in_call.acquire(blocking=False):
+            raise InputError(
+                f"another thread of rank {self.rank} is in a call of all ranks: make one after the other, in the same "
+                "order on each"
+            )
+        try:
+            yield
+        finally:
+            self._in_call.release()
 
     def all_to_all(
         self, send: npt.NDArray[Any], sent: Sequence[int], got: npt.NDArray[Any], received: Sequence[int]
@@ -129,13 +176,14 @@ class Group(ABC):
         InputError
             If there is no such other rank, or an array is not in one piece.
         """
-        for rank, array in (*sent, *got):
-            if not 0 <= rank < self.size or rank == self.rank:
-                raise InputError(f"rank {self.rank} of {self.size} cannot exchange anything with rank {rank}")
-            if not array.flags.c_contiguous:
-                raise InputError(f"what ranks exchange must be in one piece, got {list(array.shape)} apart")
+        self._check_messages(sent, got)
         if self.size > 1:
-            self.carry_messages(*([(rank, _bytes(a)) for rank, a in some if a.size] for some in (sent, got)))
+            self.carry_messages(_not_empty(sent), _not_empty(got))
+
+    def repeated(self, sent: Sequence[Message], got: Sequence[Message]) -> Callable[[], None]:
+        """Return what exchanges the same arrays whenever it is called; raises as `exchange`."""
+        self._check_messages(sent, got)
+        return self.carry_repeatedly(_not_empty(sent), _not_empty(got))
 
     def gather_bytes(self, data: bytes) -> list[bytes]:
         """Return what each rank gives, in the order of the ranks; the lengths may differ."""
@@ -176,6 +224,16 @@ class Group(ABC):
         if not array.flags.c_contiguous or array.size != total:
             raise InputError(f"{name} must be an array of {total} entries in one piece, got {list(array.shape)}")
 
+    def _check_messages(self, sent: Sequence[Message], got: Sequence[Message]) -> None:
+        for rank, array in (*sent, *got):
+            if not 0 <= rank < self.size or rank == self.rank:
+                raise InputError(f"rank {self.rank} of {self.size} cannot exchange anything with rank {rank}")
+            if not array.flags.c_contiguous:
+                raise InputError(f"what ranks exchange must be in one piece, got {list(array.shape)} apart")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_process", "_in_call")}
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Group:
         return self  # as of a process, there is one; scikit-learn copies what an estimator was given
 
@@ -193,6 +251,10 @@ def _together(messages: Sequence[tuple[int, Bytes]], whole: Bytes) -> tuple[list
     ordered = sorted(messages, key=lambda message: message[0])
     stops = [*accumulate(part.size for _, part in ordered)]
     return ordered, [whole[stop - part.size : stop] for (_, part), stop in zip(ordered, stops, strict=True)]
+
+
+def _not_empty(messages: Sequence[Message]) -> list[tuple[int, Bytes]]:
+    return [(rank, _bytes(array)) for rank, array in messages if array.size]
 
 
 def _bytes(array: npt.NDArray[Any]) -> Bytes:

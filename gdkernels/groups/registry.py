@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["GROUPS", "joined", "names"]
 
 GROUPS = "gdkernels.groups"
+
+_log = logging.getLogger("gdkernels")
+
+_CHOOSING = ("GDKERNELS_BACKEND", "GDKERNELS_DEVICE")
 
 
 def joined(group: str | Group | None) -> Group:
@@ -70,8 +75,24 @@ def _named(name: str) -> Group:
         raise BackendError(f"group {name!r} cannot be used here: {problem}")
     group = kind()
     if group.rank:  # whatever there is to say, rank 0 says it too
-        logging.getLogger("gdkernels").addFilter(_of_errors)
+        _log.addFilter(_of_errors)
+    _take_variables_of_rank_0(group)
     return group
+
+
+def _take_variables_of_rank_0(group: Group) -> None:
+    """Have all ranks choose by the same variables, so that each computes what another would."""
+    mine = {name: os.environ.get(name) for name in _CHOOSING}
+    everybody = [mine] if group.size == 1 else group.gather_json(mine)
+    for name, value in everybody[0].items():
+        for rank, of_rank in enumerate(everybody):
+            if of_rank[name] != value:
+                _log.warning(
+                    "rank %d has %s=%s, and rank 0 has %s: that of rank 0 counts",
+                    *(rank, name, of_rank[name], "none" if value is None else value),
+                )
+        if mine[name] != value:
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def _of_errors(record: logging.LogRecord) -> bool:

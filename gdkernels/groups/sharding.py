@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.groups.contract import Group
 from gdkernels.groups.serial import SerialGroup
 from gdkernels.groups.tree import shards_of_rank
@@ -55,7 +55,7 @@ def checked_shards(shards: int | None, group: Group) -> int | None:
     if shards is None:
         return None
     if not whole(1).has(shards):
-        raise InputError(f"shards must be a whole number of at least 1 or None, got {shards!r}")
+        raise InputError(f"shards must be a whole number of at least 1 or None, got {shown(shards)}")
     if shards < group.size:
         raise InputError(
             f"{shards} shards cannot be shared by {group.size} ranks: take at least as many, or fewer ranks"

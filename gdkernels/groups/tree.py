@@ -10,7 +10,7 @@ copied on its way from where a gradient lies to where its sum is wanted.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = ["SHORT", "SumStack", "TreeSum", "merged", "rows_of_shard", "shards_of
 Vector = npt.NDArray[Any]
 
 SHORT = 1 << 14  # bytes of a vector that goes to everybody
+_NUMBER = 8  # bytes of one in float64
 
 
 def shards_of_rank(rank: int, ranks: int, shards: int) -> range:
@@ -169,28 +170,40 @@ class TreeSum:
 
 
 class _ToEverybody:
-    """Short vectors: each rank sends its subtrees, with their totals, and all do the same sums."""
+    """Short vectors: each rank sends its subtrees, with their totals, and all do the same sums.
+
+    A message is as long as what it carries takes, or less: so everything has its place once and for all, and so have
+    the messages.
+    """
 
     def __init__(self, tree: TreeSum) -> None:
-        self._tree, self._width = tree, tree.length * tree.dtype.itemsize + 8 * tree.totals
-        self._got = [np.empty(len(of) * self._width, np.uint8) for of in tree.of_ranks]
+        self._rank, size = tree.group.rank, tree.length * tree.dtype.itemsize
+        stop = -(-size // _NUMBER) * _NUMBER  # where numbers in float64 may lie
+        width = stop + _NUMBER * tree.totals
+        got = [np.zeros(len(of) * width, np.uint8) for of in tree.of_ranks]
+        self._places = [
+            [
+                (part[at : at + size].view(tree.dtype), part[at + stop : at + width].view(np.float64))
+                for at in range(0, len(part), width)
+            ]
+            for part in got
+        ]
+        self._subtrees = [place for places in self._places for place in places]
+        *self._merges, self._last = _merges(tree.of_ranks)
+        others = tree.group.others
+        self._exchange = tree.group.repeated([(r, got[self._rank]) for r in others], [(r, got[r]) for r in others])
 
     def exchanged(self, vectors: list[Vector], totals: list[Vector], into: Vector | None) -> tuple[Vector, Vector]:
-        tree, at, stop = self._tree, 0, self._width - 8 * self._tree.totals
-        mine = self._got[tree.group.rank]
-        for vector, numbers in zip(vectors, totals, strict=True):
-            mine[at : at + stop] = vector.view(np.uint8)
-            mine[at + stop : at + self._width] = numbers.view(np.uint8)
-            at += self._width
-        others = tree.group.others
-        tree.group.exchange([(rank, mine) for rank in others], [(rank, self._got[rank]) for rank in others])
-        found, sums = SumStack(tree.shards, into), SumStack()
-        for of, got in zip(tree.of_ranks, self._got, strict=True):
-            for k, (first, count) in enumerate(of):
-                here = got[k * self._width : (k + 1) * self._width]
-                found.push(first, count, _as(tree.dtype, here[:stop]))
-                sums.push(first, count, _as(np.dtype(np.float64), here[stop:]))
-        return found.root(), sums.root()
+        for (vector, numbers), mine, added in zip(self._places[self._rank], vectors, totals, strict=True):
+            vector[:], numbers[:] = mine, added
+        self._exchange()
+        found, add = self._subtrees, np.add
+        for k, j in self._merges:
+            (left, sums), (right, more) = found[k], found[j]
+            add(left, right, left)
+            add(sums, more, sums)
+        (left, sums), (right, more) = (found[k] for k in self._last)
+        return add(left, right, left if into is None else into), add(sums, more)
 
 
 class _ToOwners:
@@ -227,13 +240,28 @@ class _ToOwners:
         return into, sums.root()
 
 
+class _NotedLeaf:
+    """A leaf that notes whom it is merged with."""
+
+    def __init__(self, number: int, merges: list[tuple[int, int]]) -> None:
+        self._number, self._merges = number, merges
+
+    def __add__(self, other: _NotedLeaf) -> _NotedLeaf:
+        self._merges.append((self._number, other._number))
+        return self
+
+
+def _merges(of_ranks: Iterable[Iterable[tuple[int, int]]]) -> list[tuple[int, int]]:
+    """Return by their numbers which subtrees are merged, one pair after the other; the left one becomes their sum."""
+    stack, merges = SumStack(), list[tuple[int, int]]()
+    for number, (first, count) in enumerate(chain.from_iterable(of_ranks)):
+        stack.push(first, count, _NotedLeaf(number, merges))
+    stack.root()
+    return merges
+
+
 def _root(subtrees: list[tuple[int, int, Vector]]) -> Vector:
     stack = SumStack()
     stack.subtrees = subtrees
     found: Vector = stack.root()
     return found
-
-
-def _as(dtype: np.dtype[Any], part: Vector) -> Vector:
-    """Return bytes as numbers that can be added to in place, without a copy where they lie as numbers must."""
-    return part.view(dtype) if part.ctypes.data % dtype.itemsize == 0 else part.copy().view(dtype)

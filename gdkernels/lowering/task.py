@@ -59,6 +59,11 @@ class ScheduledTask:
     output: Node | None = None
     values: ValueSteps | None = None
 
+    @property
+    def computed(self) -> frozenset[str]:
+        """The names of the parameters that stand for what `values` computes: no array of the caller's."""
+        return frozenset() if self.values is None else frozenset(self.values.outputs)
+
     def refuse_values(self, engine: str) -> None:
         """Raise `ScheduleError` if something is computed of parameters alone; for engines that do not do that."""
         if self.values is not None:

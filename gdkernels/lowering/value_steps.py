@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gdkernels.graph.nodes import Node, is_one
-from gdkernels.lowering.elementwise import Recipe
-from gdkernels.lowering.steps import Part
+from gdkernels.graph.nodes import Dim, Node, is_one
+from gdkernels.lowering.elementwise import ELEMENT, SINGLE, Instruction, Recipe
+from gdkernels.lowering.steps import MATRIX, NUMBER, UNITS, Part
 
 __all__ = [
+    "COPY",
+    "COPY_ROWS",
+    "NOUGHT",
     "Pass",
     "SummedColumns",
     "Turn",
@@ -16,10 +19,20 @@ __all__ = [
     "ValueProduct",
     "ValueStep",
     "ValueSteps",
+    "extents",
     "is_matrix",
     "is_number",
+    "number_of",
     "vector_of",
 ]
+
+
+# The recipes of loops that copy a vector, or a matrix.
+COPY = Recipe(UNITS, (Instruction("load", (), 0.0, ELEMENT),), (0,), ())
+COPY_ROWS = Recipe(MATRIX, (Instruction("load", (), 0.0, ELEMENT),), (0,), ())
+
+# What a number is before a loop sums into it, for backends whose loops add to what is there.
+NOUGHT = Recipe(NUMBER, (Instruction("constant", (), 0.0, SINGLE),), (0,), ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +51,11 @@ class Pass:
     over: Node
     reads: tuple[Node, ...]
     writes: tuple[Node | str, ...]
+
+    @property
+    def copies(self) -> bool:
+        """Whether it does nothing but copy an array."""
+        return self.recipe in (COPY, COPY_ROWS)
 
 
 @dataclass(frozen=True)
@@ -122,6 +140,17 @@ def is_matrix(node: Node) -> bool:
 
 def is_number(node: Node) -> bool:
     return all(map(is_one, node.shape))
+
+
+def number_of(size: Dim | int) -> int:
+    """Return the number that a size of a value stands for."""
+    return size if isinstance(size, int) else size.size or 0
+
+
+def extents(node: Node) -> tuple[int, int]:
+    """Return the rows and the columns that a loop over a value has: a vector is one row."""
+    rows, columns = map(number_of, node.shape)
+    return (rows, columns) if rows > 1 and columns > 1 else (1, max(rows, columns))
 
 
 def vector_of(node: Node) -> Node:

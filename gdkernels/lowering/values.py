@@ -13,7 +13,7 @@ from typing import Any
 from gdkernels.errors import ScheduleError
 from gdkernels.graph.derivative import topological
 from gdkernels.graph.namespace import Graph
-from gdkernels.graph.nodes import Dim, Node, Shape, is_one, same_shape
+from gdkernels.graph.nodes import Node, Shape, is_one, same_shape
 from gdkernels.graph.operations import ELEMENTWISE, INT, REAL, SCALAR
 from gdkernels.lowering.cut import Cut
 from gdkernels.lowering.elementwise import ELEMENT, SINGLE, Instruction, Recipe, recipe_of
@@ -21,6 +21,9 @@ from gdkernels.lowering.loops import make_loop
 from gdkernels.lowering.scalars import ScalarTable
 from gdkernels.lowering.steps import COLUMN, MATRIX, NUMBER, UNITS, Part, StepSchedule, wide_dims
 from gdkernels.lowering.value_steps import (
+    COPY,
+    COPY_ROWS,
+    NOUGHT,
     Pass,
     SummedColumns,
     Turn,
@@ -30,6 +33,7 @@ from gdkernels.lowering.value_steps import (
     ValueSteps,
     is_matrix,
     is_number,
+    number_of,
 )
 
 __all__ = ["Values"]
@@ -39,11 +43,8 @@ _REDUCTIONS = frozenset({"sum", "max", "min"})
 _MOVES = frozenset({"columns", "concat"})
 _MADE = frozenset(ELEMENTWISE) | {"broadcast_to", "matmul"} | _MOVES
 
-# The recipes of loops that only move numbers; numbers that stand alone are float64, those of arrays are not.
-_COPY = Recipe(UNITS, (Instruction("load", (), 0.0, ELEMENT),), (0,), ())
-_COPY_ROWS = Recipe(MATRIX, (Instruction("load", (), 0.0, ELEMENT),), (0,), ())
+# The recipes of loops that only move numbers; those that stand alone are float64, those of arrays are not.
 _FROM_NUMBER = Recipe(UNITS, (Instruction("load", (), 0.0, SINGLE),), (0,), ())
-_NOUGHT = Recipe(NUMBER, (Instruction("constant", (), 0.0, SINGLE),), (0,), ())
 _TO_NUMBER = Recipe(UNITS, (Instruction("load", (), 0.0, ELEMENT),), (), (("sum", 0, False),))
 
 
@@ -158,7 +159,7 @@ class Values:
 
     def _columns(self, node: Node, first: int, last: int) -> Node:
         value = self._value(node)
-        if not value.ndim or last - first == _size(value.shape[1]):
+        if not value.ndim or last - first == number_of(value.shape[1]):
             return value
         shape = (value.shape[0], self._graph.width(last - first))
         taken = self._graph.node("columns", (value,), (first, last), shape, REAL)
@@ -219,7 +220,7 @@ class Values:
                 self._add_extremum(node, steps)
             else:
                 if is_number(node):
-                    steps.append(Pass(_NOUGHT, node, (), (node,)))
+                    steps.append(Pass(NOUGHT, node, (), (node,)))
                 steps.append(self._pass(node.args[0], (), (node,)))
         elif node.id not in self._result.stored or node.op == "input":
             return
@@ -227,7 +228,7 @@ class Values:
             if is_number(node):
                 self._add_number(node.args[0], node, steps)
             else:
-                steps.append(Pass(_COPY, node, node.args, (node,)))
+                steps.append(Pass(COPY, node, node.args, (node,)))
         elif node.op == "transpose":
             if is_matrix(node):
                 steps.append(Turn(node, node.args[0]))
@@ -262,7 +263,7 @@ class Values:
 
     def _add_number(self, cell: Node, node: Node, steps: list[ValueStep]) -> None:
         """Add the steps that make a number of an array of one."""
-        steps += [Pass(_NOUGHT, node, (), (node,)), Pass(_TO_NUMBER, cell, (cell,), (node,))]
+        steps += [Pass(NOUGHT, node, (), (node,)), Pass(_TO_NUMBER, cell, (cell,), (node,))]
 
     def _write(self, name: str, node: Node, steps: list[ValueStep]) -> None:
         """Bring an output to its place."""
@@ -273,19 +274,15 @@ class Values:
         elif is_matrix(node) and node.op in _MADE and node.id not in self.steps.placed:
             self.steps.placed[node.id] = name
         else:
-            steps.append(Pass(_COPY_ROWS if is_matrix(node) else _COPY, node, (node,), (name,)))
+            steps.append(Pass(COPY_ROWS if is_matrix(node) else COPY, node, (node,), (name,)))
 
 
 def _side_by_side(node: Node) -> ValueCopy:
-    counts = [_size(part.shape[1]) for part in node.args]
+    counts = [number_of(part.shape[1]) for part in node.args]
     edges = accumulate(counts, initial=0)
     nought = [part.op == "filled" and not _is_filled(part) for part in node.args]
     parts = zip(node.args, nought, counts, edges, strict=False)
     return ValueCopy(node, tuple(Part(None if zero else part, 0, count, to) for part, zero, count, to in parts))
-
-
-def _size(size: Dim | int) -> int:
-    return size if isinstance(size, int) else size.size or 0
 
 
 def _is_filled(node: Node) -> bool:

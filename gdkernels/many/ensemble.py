@@ -16,7 +16,7 @@ from gdkernels.definition.blocks.names import inside, names_inside
 from gdkernels.definition.losses import BinaryCrossEntropy, Loss
 from gdkernels.definition.naming import describe, restore
 from gdkernels.definition.objective import Objective
-from gdkernels.errors import FileError, InputError
+from gdkernels.errors import FileError, InputError, shown
 from gdkernels.metrics import log_loss, rmse
 from gdkernels.models.mlp import load_network, model_of
 from gdkernels.models.network import Network
@@ -235,7 +235,7 @@ class Ensemble:
             If no model has a finite loss there.
         """
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-            raise InputError(f"size must be a whole number of at least 1, got {size!r}")
+            raise InputError(f"size must be a whole number of at least 1, got {shown(size)}")
         whole = cls(models)
         outputs = [np.asarray(_outputs(model, X), np.float64) for model in whole.models]
         measure = loss or (_log_loss if cls._classifies(whole.models[0]) else rmse)

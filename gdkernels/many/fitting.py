@@ -11,7 +11,7 @@ import numpy as np
 
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.shared_executables import Executables
-from gdkernels.errors import InputError, Interrupted
+from gdkernels.errors import InputError, Interrupted, shown
 from gdkernels.groups import Group, joined
 from gdkernels.groups.agreement import agree, guarded
 from gdkernels.groups.sharding import threads_of_ranks
@@ -144,8 +144,10 @@ def fit_many(
     ]
     ranks = joined(group)
     if ranks.size > 1:
-        agree(ranks, {"models": len(models), "data": digest_of([(job.train, job.held_out) for job in jobs])})
-        agree(ranks, {f"model {k}": job.identity() for k, job in enumerate(jobs)})
+        digest = digest_of([(job.train, job.held_out) for job in jobs])
+        with guarded(ranks):
+            agree(ranks, {"call": "fit_many", "models": len(models), "data": digest})
+            agree(ranks, {f"model {k}": job.identity() for k, job in enumerate(jobs)})
     at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
     mine = range(ranks.rank, len(jobs), ranks.size)
     bar = progress_bar(False if ranks.rank else progress, total=len(mine), unit="model")
@@ -201,7 +203,7 @@ def _in_turn(
 def _threads(wanted: int | None, networks: Sequence[BoundNetwork], bindings: Sequence[Binding]) -> int:
     """Return how many models are trained at the same time."""
     if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, (int, np.integer)) or wanted < 1):
-        raise InputError(f"threads must be a whole number of at least 1 or None, got {wanted!r}")
+        raise InputError(f"threads must be a whole number of at least 1 or None, got {shown(wanted)}")
     if wanted is None:
         most = min(max(b.backend.threads(b.device), default=1) for b in bindings)
         most = min([most, *(n.threads for n in networks if n.threads is not None)])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.errors import InputError, unknown_name
+from gdkernels.errors import InputError, shown, unknown_name
 
 __all__ = [
     "LOWEST",
@@ -102,13 +102,15 @@ def resolve_metrics(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
         For a name that is not known.
     """
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
-        raise InputError(f"metrics must be a list, got {metrics!r}" + (f": write [{metrics!r}]" if metrics else ""))
+        raise InputError(f"metrics must be a list, got {shown(metrics)}: write [{shown(metrics) if metrics else ''}]")
     result: dict[str, Metric] = {}
     for metric in metrics:
         if isinstance(metric, str):
             if metric not in METRICS:
                 raise unknown_name("metric", metric, METRICS)
             result[metric] = METRICS[metric]
+        elif not callable(metric):
+            raise InputError(f"a metric must be a name ({', '.join(METRICS)}) or a function, got {shown(metric)}")
         else:
             result[getattr(metric, "__name__", type(metric).__name__)] = metric
     return result

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.models.restarts import best_of_starts
 from gdkernels.training.history import History
 from gdkernels.training.settings import Settings
@@ -49,7 +49,7 @@ class Continuation:
     def fit(self, X: Any, Y: Any, settings: dict[str, Any], run: dict[str, Any], starts: int) -> History:
         """Train from the present parameters, and from so many other initial weights that there are `starts`."""
         if isinstance(starts, bool) or not isinstance(starts, (int, np.integer)) or starts < 1:
-            raise InputError(f"starts must be a whole number of at least 1, got {starts!r}")
+            raise InputError(f"starts must be a whole number of at least 1, got {shown(starts)}")
         if starts > 1:
             trainer, history = best_of_starts(self.model, X, Y, settings, run, int(starts))
         else:

@@ -12,8 +12,9 @@ from gdkernels.definition.activations import Activation
 from gdkernels.definition.blocks import Block
 from gdkernels.definition.blocks.checks import check_block
 from gdkernels.definition.blocks.columns import named
-from gdkernels.definition.losses import BinaryCrossEntropy, Loss
+from gdkernels.definition.losses import Loss
 from gdkernels.errors import InputError
+from gdkernels.models.predicting import predicted, probabilities
 from gdkernels.network import BoundNetwork, Structure
 from gdkernels.system.notebook import html_table
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from gdkernels.definition.optimizers import Optimizer
     from gdkernels.definition.schedules import ScheduleFunction
     from gdkernels.definition.solvers import Solver
-    from gdkernels.dispatch.binding import Binding
     from gdkernels.groups import Group
     from gdkernels.metrics import Metric
     from gdkernels.models.continuation import Continuation
@@ -66,9 +66,7 @@ class Network:
 
     _continuation: Continuation | None = None
     _network: BoundNetwork | None = None
-    _made: Callable[[int, Sequence[str] | None], BoundNetwork] | None = (
-        None  # where the number of inputs is not known yet
-    )
+    _made: Callable[[int, Sequence[str] | None], BoundNetwork] | None = None  # until the number of inputs is known
 
     def __init__(
         self,
@@ -250,6 +248,11 @@ class Network:
             all. Without validation rows, ``bayes=True`` keeps the start with the greatest evidence. Small networks are
             trained as many at a time as there are threads, each to the bits of its own fit; one by one with callbacks,
             `checkpoint` or `retries`. Each start keeps its checkpoints in a folder of its own.
+
+        Raises
+        ------
+        InputError, BackendError, FileError, Interrupted
+            As from `Trainer` and `Trainer.fit`; nothing is trained where settings or data do not fit.
         """
         self._known(X)
         settings: dict[str, Any] = {
@@ -309,20 +312,13 @@ class Network:
         Classes are whole numbers: [records], or [records, outputs] of 0 and 1 where each output is a class of its own.
         The result comes back as X's array type, on X's device; of a frame, as a NumPy array. A frame needs the columns
         that the network was trained on, in any order; others are left alone.
+
+        Raises
+        ------
+        InputError
+            For data that does not fit the network.
         """
-        network = self._known(X)
-
-        def predicted(binding: Binding) -> Any:
-            output, xp = network.place_and_predict(X), binding.xp
-            if network.objective is not None and network.objective.classifies:
-                if isinstance(network.objective.loss, BinaryCrossEntropy):
-                    output = xp.astype(output > 0.5, xp.int64)
-                    output = output[:, 0] if network.outputs == 1 else output
-                else:
-                    output = xp.argmax(output, axis=1)
-            return binding.give_back(output, X)
-
-        return network.computing(X, predicted)
+        return predicted(self._known(X), X)
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probabilities [records, outputs] of the classes; with one output, that of class 1.
@@ -332,26 +328,32 @@ class Network:
         InputError
             If the network was not trained with a cross-entropy.
         """
-        objective = self.network.objective
-        if objective is None or not objective.classifies:
-            raise InputError("predict_proba needs a network that was trained with loss='cross_entropy'")
-        network = self.network
-        return network.computing(X, lambda binding: binding.give_back(network.place_and_predict(X), X))
+        return probabilities(self.network, X)
 
     def loss(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> float:
         """Return the loss: its mean per record, or with `reduction` "sum" E.
 
         Parameters
         ----------
+        X, Y
+            [records, inputs] and [records, outputs], as for `fit`.
         loss
             None is the one that the network was last trained with, or else "sse".
+
+        Raises
+        ------
+        InputError
+            For data that does not fit the network.
         """
         from gdkernels.models.measuring import loss_on
 
         return loss_on(self._known(X), X, Y, loss, reduction)
 
     def gradient(self, X: Any, Y: Any, *, loss: str | Loss | None = None, reduction: str = "mean") -> Any:
-        """Return the gradient of what `loss` returns, by the names of the parameters; arrays of the backend."""
+        """Return the gradient of what `loss` returns, by the names of the parameters; arrays of the backend.
+
+        The arguments and errors are those of `loss`.
+        """
         from gdkernels.models.measuring import gradient_on
 
         return gradient_on(self._known(X), X, Y, loss, reduction)

@@ -23,7 +23,7 @@ from gdkernels.definition.naming import describe, resolve
 from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.errors import InputError, unknown_name
+from gdkernels.errors import InputError, shown, unknown_name
 from gdkernels.graph import remembered
 from gdkernels.system.cached_property import cached_property
 
@@ -61,7 +61,7 @@ class Structure:
         """
         check_block("a network", block)
         if isinstance(inputs, bool) or not isinstance(inputs, (int, np.integer)) or inputs < 1:
-            raise InputError(f"inputs must be a whole number of at least 1, got {inputs!r}")
+            raise InputError(f"inputs must be a whole number of at least 1, got {shown(inputs)}")
         structure = cls(block, int(inputs), resolve("activation", output))
         structure.check()
         return structure
@@ -109,7 +109,7 @@ class Structure:
         parameters_of(self.block, self.inputs)
         if not isinstance(self.outputs, (int, np.integer)) or self.outputs < 1:
             raise InputError(
-                f"{type(self.block).__name__}: outputs must be a whole number of at least 1, got {self.outputs!r}"
+                f"{type(self.block).__name__}: outputs must be a whole number of at least 1, got {shown(self.outputs)}"
             )
 
     # ---- what it is
@@ -343,7 +343,8 @@ def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1 for n in result)
     if len(result) < 2 or not whole:
         raise InputError(
-            f"sizes must be whole numbers of at least 1: inputs, the units of each hidden layer, outputs; got {sizes!r}"
+            "sizes must be whole numbers of at least 1: inputs, the units of each hidden layer, outputs; got "
+            f"{shown(sizes)}"
         )
     return tuple(int(n) for n in result)
 

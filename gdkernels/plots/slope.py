@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.plots import style
 from gdkernels.plots.landscape import Floats, Landscape, Path, Point, SingleParameter
 
@@ -152,7 +152,7 @@ def _curve(
 ) -> tuple[tuple[float, float], Floats, Floats]:
     """Return the limits, and values between them with the errors there."""
     if not (np.isfinite(limits).all() and limits[0] < limits[1]):
-        raise InputError(f"limits must be a pair (least, greatest), got {limits!r}")
+        raise InputError(f"limits must be a pair (least, greatest), got {shown(limits)}")
     values = np.linspace(*limits, points)
     return limits, values, landscape.errors([one], values[:, None], at=at)
 

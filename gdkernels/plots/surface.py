@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gdkernels.errors import InputError
+from gdkernels.errors import shown as told
 from gdkernels.plots import style
 from gdkernels.plots.landscape import Floats, Landscape, Path, SingleParameter
 
@@ -195,7 +196,7 @@ class _View:
             shown = np.array([[p.read(at) for p in parameters]]) if path is None else path.along(*parameters)
             limits = _limits(shown)
         elif not all(np.isfinite(pair).all() and pair[0] < pair[1] for pair in limits):
-            raise InputError(f"limits must be two pairs (least, greatest), got {limits!r}")
+            raise InputError(f"limits must be two pairs (least, greatest), got {told(limits)}")
         a, b = np.meshgrid(*(np.linspace(*pair, points) for pair in limits))
         errors = landscape.errors(parameters, np.stack([a, b], axis=-1), at=at)
         return cls(landscape, parameters, labels or names, limits, at, a, b, errors)

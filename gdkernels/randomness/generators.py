@@ -11,7 +11,7 @@ from zlib import crc32
 
 import numpy as np
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.randomness.seeding import seeded_states
 
 __all__ = ["checked_seed", "generator", "generators"]
@@ -47,5 +47,5 @@ def checked_seed(seed: int | None) -> int:
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise InputError(f"seed must be a whole number of at least 0 or None, got {seed!r}")
+        raise InputError(f"seed must be a whole number of at least 0 or None, got {shown(seed)}")
     return int(seed)

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.system.control_groups import folders
 
 __all__ = ["Room", "data", "gigabytes", "limit", "parse_bytes", "peak", "room", "used"]
@@ -80,7 +80,9 @@ def parse_bytes(size: str | int, name: str = "memory") -> int:
     number = float(found[1]) * _UNITS[found[2] or ""] if found else math.inf
     value = int(number) if number < math.inf else size
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{name} must be a size as in '512MB', '1.5GB' or '2GiB', or a number of bytes, got {size!r}")
+        raise InputError(
+            f"{name} must be a size as in '512MB', '1.5GB' or '2GiB', or a number of bytes, got {shown(size)}"
+        )
     return value
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.system.ranges import whole
 
 __all__ = ["VARIABLE", "at_most", "checked_threads", "limit_of_keyword", "limit_of_variable", "whole_number"]
@@ -40,7 +40,7 @@ def checked_threads(threads: int | None) -> int | None:
     """
     limit_of_variable()
     if threads is not None and not whole(1).has(threads):
-        raise InputError(f"threads must be a whole number of at least 1 or None, got {threads!r}")
+        raise InputError(f"threads must be a whole number of at least 1 or None, got {shown(threads)}")
     return None if threads is None else int(threads)
 
 

@@ -192,6 +192,11 @@ class Numbers:
 
     def transform(self, table: Table) -> Floats:
         """Return the numbers that the network is to put out [records, outputs]."""
+        logged = self.unscaled(table)
+        return logged if self.scaling is None else self.scaling.apply(logged)
+
+    def unscaled(self, table: Table) -> Floats:
+        """Return the same before they are standardised: the targets, or their logarithms."""
         values = self.values(table)
         for k, name in enumerate(self.targets):
             offset = self.offsets[k] if self.offsets else 0.0
@@ -204,8 +209,7 @@ class Numbers:
                     else ("is not above 0, as all that were trained on are")
                 )
                 raise InputError(f"{table.place(row, name)}: {values[row, k]:g} {limit}")
-        logged = _logged(values, self.logs, self.offsets)
-        return logged if self.scaling is None else self.scaling.apply(logged)
+        return _logged(values, self.logs, self.offsets)
 
     def values(self, table: Table) -> Floats:
         """Return the targets in their own terms [records, outputs]."""

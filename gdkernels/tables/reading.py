@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from gdkernels.errors import InputError, keyword
+from gdkernels.errors import InputError, keyword, shown
 from gdkernels.system.cached_property import cached_property
 from gdkernels.tables.dates import ISO, is_pattern
 from gdkernels.tables.numbers import PLAIN, NumberFormat, plain_number
@@ -156,9 +156,9 @@ def reading_of(column: str, words: str) -> Reading:
         return number_reading(NumberFormat.of(words))
     except ValueError:
         raise InputError(
-            f"{keyword('read', {column: words})}: {words!r} is no format; give numbers as the example 1234.5, 1234,5, "
-            f"1,234.5, 1.234,5 or 1 234,5, with a unit where they have one ($1,234.5 or 1234.5 km), dates as a pattern "
-            f"such as %d/%m/%Y or as '{ISO}', or say {_BOOLEAN} or {_TEXT}"
+            f"{keyword('read', {column: words[:60]})}: {shown(words)} is no format; give numbers as 1234.5, "
+            "1234,5, 1,234.5, 1.234,5 or 1 234,5, with a unit where they have one ($1,234.5 or 1234.5 km), dates as a "
+            f"pattern such as %d/%m/%Y or as '{ISO}', or say {_BOOLEAN} or {_TEXT}"
         ) from None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.column_data import Column, Rows, taken
 from gdkernels.tables.values import plain_column
@@ -95,6 +95,8 @@ class UnreadTable:
 
 def no_column(name: str, names: Sequence[str], source: str) -> InputError:
     """Return the error for a column that is not there, closest names first."""
+    if len(name) > 80:  # a path, a table or the like
+        return InputError(f"{source} has no column {shown(name)}. It has {listed(names)}")
     lower = {known.lower(): known for known in reversed(names)}
     close = [lower[found] for found in get_close_matches(name.lower(), lower, n=3)]
     guess = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""

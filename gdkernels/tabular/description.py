@@ -118,7 +118,7 @@ def described(settings: TabularSettings, table: Table, identifiers: Sequence[str
         preparation = Preparation.by_choices(
             whole, settings.target, choices, task=settings.task, standardise_inputs=False
         )
-        check_range(preparation.transform_targets(whole), whole, preparation.targets, settings.precision)
+        check_range(preparation.transform_targets(whole), whole, preparation, settings.precision)
         remarks = remarks_on(settings, whole, preparation, np.arange(len(whole)))
         target = describe_target(preparation, whole) | {"gaps": len(table) - len(whole)}
     targets, kinds = (preparation.targets, preparation.columns) if preparation else ((), None)

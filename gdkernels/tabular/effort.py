@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gdkernels.errors import InputError, keyword
+from gdkernels.errors import InputError, keyword, shown
 from gdkernels.system.ranges import POSITIVE
 
 __all__ = ["QUICK", "TIME_LIMIT", "check_effort", "seconds_of", "time_limit_of"]
@@ -31,7 +31,7 @@ def seconds_of(limit: Any) -> float:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", limit) if isinstance(limit, str) else None
     unit = found[2] or "s" if found else ""
     if found is None or unit not in _UNITS or not 0 < float(found[1]) < math.inf:
-        raise InputError(f'{keyword("time_limit")} must be as in "90s", "10min" or "2h", got {limit!r}')
+        raise InputError(f'{keyword("time_limit")} must be as in "90s", "10min" or "2h", got {shown(limit)}')
     return float(found[1]) * _UNITS[unit]
 
 
@@ -45,7 +45,7 @@ def check_effort(given: Mapping[str, Any]) -> None:
     """
     for name in ("quick", "best"):
         if not isinstance(given[name], bool):
-            raise InputError(f"{keyword(name)} must be True or False, got {given[name]!r}")
+            raise InputError(f"{keyword(name)} must be True or False, got {shown(given[name])}")
     asked = [name for name in ("best", "search") if given[name] not in (None, False)]
     if given["quick"] and asked:
         raise InputError(f"{keyword('quick', True)} and {keyword(asked[0])} exclude each other; leave one out")

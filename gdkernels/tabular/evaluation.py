@@ -112,6 +112,9 @@ class Evaluation(Mapping[str, Any]):
         first = ("accuracy", "log_loss") if self.calibration is not None else tuple(self.metrics)
         what = "always the mean" if self.calibration is None else "always the most frequent class"
         said = {"baseline": f"{in_words(self.baseline, first)}: {what}"}
+        if self.calibration is None and not self.baseline.get("rmse", 1.0):
+            same = "the target is the same in all records" if self.records > 1 else "this is a single record"
+            said["constant"] = f"{same}, which has no R²: it is given as 0"
         if self.calibration is None or self.by_class is None:
             return said
         classes = [told for told in self.by_class["classes"] if told["records"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,36 @@ from gdkernels.tabular.evaluation import Evaluation, evaluated
 from gdkernels.tabular.passed_labels import PassedLabels
 from gdkernels.tabular.prediction import Prediction, PreparedNetwork
 from gdkernels.tabular.targets import network_targets
+from gdkernels.tabular.unseen_names import UnseenNames
 
-__all__ = ["FittedModel"]
+__all__ = ["FittedModel", "fitted_attributes", "keywords_of"]
+
+
+def fitted_attributes(model: PreparedNetwork, labels: PassedLabels | None) -> dict[str, Any]:
+    """Return the attributes of a fitted predictor that follow from its network."""
+    preparation, extra = model.preparation, model.network.extra
+    found = {
+        "network": model.network,
+        "preparation_": preparation,
+        "metrics_": dict(extra.get("metrics") or {}),
+        "rows_": dict(extra.get("rows") or {}),
+        "feature_names_in_": np.array([kind.name for kind in preparation.columns], dtype=object),
+        "n_features_in_": len(preparation.columns),
+    }
+    if preparation.classes is not None:
+        found["classes_"] = preparation.classes if labels is None else labels.as_array()
+    return found
+
+
+def keywords_of(model: PreparedNetwork) -> dict[str, Any]:
+    """Return the keywords of a predictor that a model file tells."""
+    targets, network = model.preparation.targets, model.network
+    return {
+        "target": targets[0] if len(targets) == 1 else targets,
+        "task": model.preparation.task,
+        "seed": network.seed,
+        "precision": network.precision or "float32",
+    }
 
 
 @dataclass(frozen=True)
@@ -34,12 +63,15 @@ class FittedModel:
         The form of text files.
     progress
         Whether to show a bar; None shows it on a terminal.
+    told
+        The columns of which the user was warned.
     """
 
     model: PreparedNetwork
     labels: PassedLabels | None
     options: TextOptions
     progress: bool | None
+    told: set[str]
 
     def predict_parts(self, X: Data) -> Iterator[tuple[Table, Prediction]]:
         """Yield a table part by part, each with its predictions."""
@@ -48,7 +80,7 @@ class FittedModel:
 
     def predict(self, X: Data) -> npt.NDArray[Any]:
         """Return the number or the class of each record."""
-        return np.concatenate([prediction.values for _, prediction in self.predict_parts(X)])
+        return np.concatenate([prediction.values for prediction in self._watched(X)])
 
     def predict_proba(self, X: Data) -> npt.NDArray[Any]:
         """Return the probabilities of the classes.
@@ -60,8 +92,20 @@ class FittedModel:
         """
         if self.model.preparation.classes is None:
             raise InputError("predict_proba is for classes; this predicts numbers: call predict")
-        found = [prediction.probabilities for _, prediction in self.predict_parts(X)]
+        found = [prediction.probabilities for prediction in self._watched(X)]
         return np.concatenate([probabilities for probabilities in found if probabilities is not None])
+
+    def _watched(self, X: Data) -> list[Prediction]:
+        """Return the predictions of a table in parts; warn once of each column of which no name is known."""
+        names, found = UnseenNames(self.model.preparation, self.told), []
+        for table, prediction in self.predict_parts(X):
+            names.add(table)
+            found.append(prediction)
+        if names.are_left:
+            for name, message in names.found(kept_profiles(self.model.network.extra)).items():
+                self.told.add(name)
+                warnings.warn(message, stacklevel=4)  # a log is seen by those alone who have asked for it
+        return found
 
     def evaluate(self, X: Data, y: Any, *, drop_missing: bool, importance: bool) -> Evaluation:
         """Return the figures on a table with the target in it, or beside it."""

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gdkernels.data.stored import Stored
-from gdkernels.definition.blocks import Block, Mean, Sequential
-from gdkernels.definition.blocks.names import among_all, inside, names_inside, place_of
-from gdkernels.definition.chain import by_layer
-from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.dispatch.shared_executables import Executables, sharing
 from gdkernels.errors import DivergenceError, InputError, keyword
-from gdkernels.groups import joined
+from gdkernels.groups import Group, joined
 from gdkernels.groups.sharding import threads_of_ranks
 from gdkernels.many.arguments import TRAINER_SETTINGS
 from gdkernels.many.dealing import Done, dealt
@@ -26,12 +22,12 @@ from gdkernels.models.network import Network
 from gdkernels.randomness import generator
 from gdkernels.system.thread_limits import at_most
 from gdkernels.tabular import defaults
-from gdkernels.tabular.average import averaged, averaged_sizes
+from gdkernels.tabular.average import side_by_side, stretch
 from gdkernels.tabular.encoding import network_of
 from gdkernels.training.checkpointing import subfolder
 from gdkernels.training.history import History
 
-__all__ = ["PreparedRows", "balanced", "diverged", "fit", "kth", "mean_of_blocks"]
+__all__ = ["PreparedRows", "balanced", "diverged", "fit", "kth"]
 
 Array = npt.NDArray[Any]
 
@@ -92,59 +88,106 @@ def fit(
             f"{keyword('shards')} splits the batches of a single network, and {len(draws)} are trained here, each by "
             f"one rank: leave it out, or give {keyword('average', 1)}"
         )
-    executables, group = Executables(), joined(run.get("group"))
     made = [kth(network, k) for k in range(len(draws))]
-    alone = len(draws) == 1  # only then the ranks share a network; several are dealt to them
-
-    def fitted(k: int) -> History:
-        train, validation = draws[k]
-        held_out = (validation.x, validation.y, validation.weights) if len(validation) else None
-        own: dict[str, Any] = {} if alone else {"group": "none", "shards": None}
-        if run["checkpoint"]:
-            own["checkpoint"] = subfolder(run["checkpoint"], f"network-{k + 1}", make=not (alone and group.rank))
-        with sharing(executables):
-            history = made[k].fit(train.x, train.y, sample_weight=train.weights, validation=held_out, **run | own)
-        if history.diverged:
-            raise diverged(len(history.epochs) + 1, run.get("optimizer"))
-        return history
-
-    def job(k: int) -> Done:
-        history = fitted(k)
-        return made[k].network.host_parameters(), history
-
-    def enough(histories: Sequence[History]) -> bool:
-        """Return whether the networks so far took as much work as there may be."""
-        if most_work is None or len(histories) < at_least:
-            return False
-        steps = [len(history.epochs) * len(train) for history, (train, _) in zip(histories, draws, strict=False)]
-        return 3.0 * sum(steps) * made[0].network.structure.multiply_adds > most_work
-
-    histories: list[History] = []
+    several, group = _Several(made, draws, run, most_work, at_least), joined(run.get("group"))
     if group.size == 1 and _are_alike(draws, run):
-        steps = 3.0 * run["epochs"] * len(draws[0][0]) * made[0].network.structure.multiply_adds
-        if most_work is not None:
-            del made[max(at_least, int(most_work // max(steps, 1.0)) + 1) :]
-        histories = _at_once(made, draws[0][0], run)
-    elif alone or group.size == 1:
-        while len(histories) < len(draws) and not enough(histories):
-            histories.append(fitted(len(histories)))
-        del made[len(histories) :]
-    else:  # the ranks train all of them; those are kept that one rank would have trained
-        with at_most(threads_of_ranks(group)[group.rank]):
-            found = dealt(group, len(draws), job)
-        while len(histories) < len(draws) and not enough(histories):
-            histories.append(found[len(histories)][1])
-        del made[len(histories) :], found[len(histories) :]
-        for mlp, (parameters, _) in zip(made, found, strict=True):
-            mlp.trainer(
-                **{name: run[name] for name in TRAINER_SETTINGS if name in run}
-            )  # it predicts what it was trained for
-            mlp.set_parameters(parameters)
+        histories = several.at_once()
+    elif len(draws) == 1 or group.size == 1:  # ranks share a network where it is the only one
+        histories = several.in_turn()
+    else:
+        histories = several.dealt_to(group)
+    del made[len(histories) :]
     if scale != 1:
         for one in made:
-            _stretch(one, scale)
-    whole: Network = made[0] if len(made) == 1 else _side_by_side(made, network)
-    return whole, histories
+            stretch(one, scale)
+    return made[0] if len(made) == 1 else side_by_side(made, network), histories
+
+
+@dataclass(frozen=True)
+class _Several:
+    """Networks to train, each on rows of its own; each way returns the histories of those that it has trained."""
+
+    made: Sequence[Network]
+    draws: Sequence[tuple[PreparedRows, PreparedRows]]
+    run: dict[str, Any]
+    most_work: float | None
+    at_least: int
+    executables: Executables = field(default_factory=Executables)
+
+    def at_once(self) -> list[History]:
+        """Train them on the same rows, each on a thread of its own."""
+        rows, run, made = self.draws[0][0], self.run, self.made
+        if self.most_work is not None:
+            steps = self._work([run["epochs"]])
+            made = made[: max(self.at_least, int(self.most_work // max(steps, 1.0)) + 1)]
+        histories = fit_many(
+            made,
+            rows.x,
+            rows.y,
+            sample_weight=rows.weights,
+            settings=_of_trainer(run),
+            epochs=run["epochs"],
+            group="none",
+            progress=run.get("progress"),
+        )
+        for history in histories:
+            if history.diverged:
+                raise diverged(len(history.epochs) + 1, run.get("optimizer"))
+        return histories
+
+    def in_turn(self) -> list[History]:
+        """Train one after the other, until they have taken as much work as there may be."""
+        histories: list[History] = []
+        while len(histories) < len(self.draws) and not self._is_enough(histories):
+            histories.append(self._trained(len(histories)))
+        return histories
+
+    def dealt_to(self, group: Group) -> list[History]:
+        """Have each rank train some of them; those are kept that one rank would have trained."""
+
+        def job(k: int) -> Done:
+            history = self._trained(k)
+            return self.made[k].network.host_parameters(), history
+
+        with at_most(threads_of_ranks(group)[group.rank]):
+            found = dealt(group, len(self.draws), job)
+        histories: list[History] = []
+        while len(histories) < len(self.draws) and not self._is_enough(histories):
+            histories.append(found[len(histories)][1])
+        for network, (parameters, _) in zip(self.made[: len(histories)], found, strict=False):
+            network.trainer(**_of_trainer(self.run))  # it predicts what it was trained for
+            network.set_parameters(parameters)
+        return histories
+
+    def _trained(self, k: int) -> History:
+        train, validation = self.draws[k]
+        held_out = (validation.x, validation.y, validation.weights) if len(validation) else None
+        alone = len(self.draws) == 1
+        own: dict[str, Any] = {} if alone else {"group": "none", "shards": None}
+        if self.run["checkpoint"]:
+            first = not (alone and joined(self.run.get("group")).rank)
+            own["checkpoint"] = subfolder(self.run["checkpoint"], f"network-{k + 1}", make=first)
+        with sharing(self.executables):
+            fit_one = self.made[k].fit
+            history = fit_one(train.x, train.y, sample_weight=train.weights, validation=held_out, **self.run | own)
+        if history.diverged:
+            raise diverged(len(history.epochs) + 1, self.run.get("optimizer"))
+        return history
+
+    def _is_enough(self, histories: Sequence[History]) -> bool:
+        """Return whether the networks so far took as much work as there may be."""
+        if self.most_work is None or len(histories) < self.at_least:
+            return False
+        return self._work([len(history.epochs) for history in histories]) > self.most_work
+
+    def _work(self, epochs: Sequence[int]) -> float:
+        """Return the multiply-adds, forward and backward, of the first networks for so many epochs each."""
+        records = sum(n * len(train) for n, (train, _) in zip(epochs, self.draws, strict=False))
+        return 3.0 * records * self.made[0].network.structure.multiply_adds
+
+
+def _of_trainer(run: dict[str, Any]) -> dict[str, Any]:
+    return {name: run[name] for name in TRAINER_SETTINGS if name in run}
 
 
 def _are_alike(draws: Sequence[tuple[PreparedRows, PreparedRows]], run: dict[str, Any]) -> bool:
@@ -152,24 +195,6 @@ def _are_alike(draws: Sequence[tuple[PreparedRows, PreparedRows]], run: dict[str
     first, validation = draws[0]
     same = len(draws) > 1 and all(train is first for train, _ in draws) and not len(validation)
     return same and not (run["checkpoint"] or run.get("retries") or run.get("patience") or run.get("starts", 1) > 1)
-
-
-def _at_once(made: Sequence[Network], rows: PreparedRows, run: dict[str, Any]) -> list[History]:
-    """Train networks on the same rows, each on a thread of its own, and return their histories."""
-    histories = fit_many(
-        made,
-        rows.x,
-        rows.y,
-        sample_weight=rows.weights,
-        settings={name: run[name] for name in TRAINER_SETTINGS if name in run},
-        epochs=run["epochs"],
-        group="none",
-        progress=run.get("progress"),
-    )
-    for history in histories:
-        if history.diverged:
-            raise diverged(len(history.epochs) + 1, run.get("optimizer"))
-    return histories
 
 
 def diverged(epoch: int, optimizer: Optimizer | None) -> DivergenceError:
@@ -191,56 +216,7 @@ def kth(network: dict[str, Any], k: int) -> Network:
     return network_of(network, seed)
 
 
-def _stretch(network: Network, scale: float) -> None:
-    """Multiply what the last layer puts out."""
-    named = network.network.host_parameters()
-    last = max(map(place_of, named))
-    network.set_parameters({name: a * scale if place_of(name) == last else a for name, a in named.items()})
-
-
-def _side_by_side(made: list[Network], network: dict[str, Any]) -> Network:
-    whole = _of_layers(made, network) if made[0].network.structure.layers is not None else _of_blocks(made, network)
-    # It predicts what its parts were trained for; nothing else knows whether it puts out classes.
-    objective = made[0].network.objective
-    assert objective is not None
-    whole.network.train_for(Objective(objective.loss))
-    return whole
-
-
 def balanced(classes: Array) -> Array:
     """Return the weight of each record: those of each class add up to the same, all of them to their number."""
     _, places, counts = np.unique(classes, return_inverse=True, return_counts=True)
     return np.asarray((len(classes) / (len(counts) * counts))[places])
-
-
-def _of_layers(made: list[Network], network: dict[str, Any]) -> Network:
-    """Return one chain of layers, with the units of all of them."""
-    whole = network_of(network | {"sizes": averaged_sizes(network["sizes"], len(made))})
-    whole.set_parameters(averaged([by_layer(mlp.network.host_parameters()) for mlp in made]))
-    return whole
-
-
-def mean_of_blocks(blocks: Sequence[Block], parameters: Sequence[dict[str, Array]], network: dict[str, Any]) -> Network:
-    """Return the mean of trained blocks side by side, at the place that the arguments of a network name."""
-    whole = Network(Mean(*blocks), network["sizes"][0], **_place_of(network))
-    whole.set_parameters(among_all(parameters))
-    return whole
-
-
-def _place_of(network: dict[str, Any]) -> dict[str, Any]:
-    return {name: network[name] for name in ("output", "seed", "backend", "device", "precision", "threads")}
-
-
-def _of_blocks(made: list[Network], network: dict[str, Any]) -> Network:
-    """Return the mean of their blocks, which can be any; numbers are encoded once for all of them."""
-    named = [mlp.network.host_parameters() for mlp in made]
-    blocks = [mlp.block for mlp in made]
-    encoding = network.get("encoding")
-    if encoding is None:
-        return mean_of_blocks(blocks, named, network)
-    after = [block.blocks[1] for block in blocks if isinstance(block, Sequential)]
-    whole = Network(Sequential(encoding, Mean(*after)), made[0].inputs, **_place_of(network))
-    edges = {full: named[0][full] for _, full in names_inside(tuple(named[0]), 0)}
-    own = [{ours: a[full] for ours, full in names_inside(tuple(a), 1)} for a in named]
-    whole.set_parameters(edges | {inside(name, 1): a for name, a in among_all(own).items()})
-    return whole

@@ -25,7 +25,8 @@ def permutation_importance(model: PreparedNetwork, table: Table, progress: bool 
     """Return for each column by how much the figure gets worse, with the standard error, the most important first.
 
     The standard error is that over the records, of which each stands for others like it. Columns that tell the same
-    share their importance: the model still has the other.
+    share their importance: the model still has the other. The figure is R², the log loss of classes, or the mean
+    squared error of a target that is the same in all records.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def permutation_importance(model: PreparedNetwork, table: Table, progress: bool 
             error = float(more.std(ddof=1) / np.sqrt(len(more))) if len(more) > 1 else 0.0
             found.append({"column": name, "importance": float(more.mean()), "standard_error": error})
     found.sort(key=lambda told: -told["importance"])
-    figure = "log_loss" if preparation.classes is not None else "r2"
+    figure = "log_loss" if preparation.classes is not None else "r2" if np.var(truth, axis=0).any() else "mse"
     return {"figure": figure, "records": len(x), "repeats": _REPEATS, "columns": found}
 
 
@@ -66,11 +67,17 @@ def _features(model: PreparedNetwork) -> Iterator[tuple[str, slice]]:
 
 
 def _losses(model: PreparedNetwork, x: Floats, truth: npt.NDArray[Any]) -> Floats:
-    """Return for each record −log of the probability of its class, or its part of 1 − R²."""
+    """Return for each record −log of the probability of its class, or its part of 1 − R².
+
+    Where all targets are the same in all records, there is no R²: then its squared error.
+    """
     prediction = model.predict_prepared(x)
     if prediction.probabilities is not None:
         true = np.asarray(prediction.probabilities, np.float64)[np.arange(len(x)), truth]
         return np.asarray(-np.log(np.clip(true, LOWEST, 1.0)))
     errors = (prediction.values.reshape(len(x), -1) - truth) ** 2
     spread = np.var(truth, axis=0)
-    return np.asarray(np.mean(errors / np.where(spread > 0, spread, 1.0), axis=1))
+    if spread.any():
+        errors, spread = errors[:, spread > 0], spread[spread > 0]
+        return np.asarray(np.mean(errors / spread, axis=1))
+    return np.asarray(np.mean(errors, axis=1))

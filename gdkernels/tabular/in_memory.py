@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.groups import joined
+from gdkernels.groups import Group, joined
+from gdkernels.models.network import Network
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table
 from gdkernels.tables.cross_fit import CrossFit
 from gdkernels.tables.kinds import reread
 from gdkernels.tables.outcomes import labels
 from gdkernels.tables.target_columns import checked_targets, with_targets
+from gdkernels.tabular.cross_validation import CrossValidation
 from gdkernels.tabular.decisions import decided
 from gdkernels.tabular.drift import ColumnProfile, profiles_of
 from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
@@ -28,15 +32,18 @@ from gdkernels.tabular.hyperparameters import (
     trainer_arguments,
 )
 from gdkernels.tabular.prediction import PreparedNetwork
-from gdkernels.tabular.ranks import agree_on_data
+from gdkernels.tabular.preparing import learned_preparation
+from gdkernels.tabular.ranks import agree_on_data, by_ranks
 from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
-from gdkernels.tabular.search import search_rows, searched
+from gdkernels.tabular.search import Search, search_rows, searched
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.splits import split_rows, unasked
+from gdkernels.tabular.splits import RowSplit, split_rows, unasked
+from gdkernels.tabular.stopping_together import StoppingTogether
 from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
 from gdkernels.tabular.time_order import in_time_order
-from gdkernels.tabular.training_plan import TrainingPlan
+from gdkernels.tabular.training_plan import Prepared, TrainingPlan
+from gdkernels.training.history import History
 
 __all__ = ["fit_in_memory"]
 
@@ -66,21 +73,20 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         remarks = [*decisions.remarks, *in_time_order(settings, table, targets, task, loss)]
     table = reread(table, decisions.choices)
     with phase("preparing"):
-        preparation = Preparation.by_choices(
+        preparation = learned_preparation(
+            settings,
             table,
             targets,
             decisions.choices,
             task=task,
+            loss=loss,
             rows=rows.learn,
-            hold=settings.outside == "hold",
             offsets=decisions.offsets,
-            bounds=settings.bounds,
-            standardise_targets=loss != "poisson",
         )
         y = preparation.transform_targets(table)
         x, profiles = _inputs(preparation, table, rows.learn)
     remarks += [*remarks_on(settings, table, preparation, rows.learn), *unasked(settings, learn)]
-    check_range(y, table, targets, settings.precision)
+    check_range(y, table, preparation, settings.precision)
     check_test_file(settings, preparation)
     outputs, network_y = network_targets(preparation, loss, y)
     network = network_arguments(settings, task, loss, counts["train"], outputs, x[rows.learn], preparation.day_numbers)
@@ -93,31 +99,23 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
 
     agree_on_data(joined(settings.group), x, network_y)
     began = time.perf_counter()
-    plan, found = None, None
-    if settings.searches:
-        place = np.empty(len(x), np.int64)
-        place[rows.learn] = np.arange(learn)
-        parts = [(place[train], place[left_out]) for train, left_out in rows.networks]
-        found = searched(settings, network, trainer, run, prepared(rows.learn), parts)
-        mlp, histories, trainer = found.network, found.histories, found.trainer
-    else:
-        plan = TrainingPlan.of(settings, rows, prepared, network, trainer, run)
-        mlp, histories = plan.fit()
-        trainer, run, counts = plan.trainer, plan.run, counts | plan.rows
+    found = _trained(settings, rows, prepared, network, trainer, run)
     seconds = time.perf_counter() - began
-    model = PreparedNetwork(mlp, preparation)
+    model = PreparedNetwork(found.network, preparation)
     test: Evaluation | None
     with phase("judging"):
         if settings.test_file is not None:
             test, said = measured_on(settings, model)
         else:
-            test, said = _evaluated(model, x[rows.test], truth_of(preparation, table, y)[rows.test]), rows.said
+            truth = truth_of(preparation, table, y)[rows.test]
+            test, said = _evaluated(joined(settings.group), model, x[rows.test], truth), rows.said
+    counts |= found.rows
     return TabularResult(
         source=table.source,
         preparation=preparation,
-        network=mlp,
-        histories=tuple(histories),
-        settings=settings_as_told(settings, trainer, run, len(histories)),
+        network=found.network,
+        histories=tuple(found.histories),
+        settings=settings_as_told(settings, found.trainer, found.run, len(found.histories)),
         rows=counts if test is None else counts | {"test": test.records},
         class_records=_class_records(preparation, y),
         test=test,
@@ -126,11 +124,54 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         profiles=tuple(profiles),
         remarks=(*remarks, *remarks_after(settings, test)),
         seconds=seconds,
-        cross_validation=None if plan is None else plan.cross_validation,
-        stopping=None if plan is None else plan.stopping,
-        search=None if found is None else found.search,
-        explanation=explanation_of(settings, network, trainer, counts["train"], run["epochs"]),
+        cross_validation=found.cross_validation,
+        stopping=found.stopping,
+        search=found.search,
+        explanation=explanation_of(settings, network, found.trainer, counts["train"], found.run["epochs"]),
     )
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A trained network, and how it came about.
+
+    Attributes
+    ----------
+    trainer, run
+        The arguments that it was trained with in the end.
+    rows
+        How many rows were trained and validated on, where that was decided on the way.
+    """
+
+    network: Network
+    histories: Sequence[History]
+    trainer: dict[str, Any]
+    run: dict[str, Any]
+    rows: dict[str, int]
+    cross_validation: CrossValidation | None = None
+    stopping: StoppingTogether | None = None
+    search: Search | None = None
+
+
+def _trained(
+    settings: TabularSettings,
+    rows: RowSplit,
+    prepared: Prepared,
+    network: dict[str, Any],
+    trainer: dict[str, Any],
+    run: dict[str, Any],
+) -> _Trained:
+    """Train by a search, or else by a plan."""
+    if not settings.searches:
+        plan = TrainingPlan.of(settings, rows, prepared, network, trainer, run)
+        mlp, histories = plan.fit()
+        return _Trained(mlp, histories, plan.trainer, plan.run, plan.rows, plan.cross_validation, plan.stopping)
+    learn = len(rows.learn)
+    place = np.empty(int(rows.learn.max()) + 1, np.int64)
+    place[rows.learn] = np.arange(learn)
+    parts = [(place[train], place[left_out]) for train, left_out in rows.networks]
+    found = searched(settings, network, trainer, run, prepared(rows.learn), parts)
+    return _Trained(found.network, found.histories, found.trainer, run, {}, search=found.search)
 
 
 def _inputs(
@@ -144,11 +185,14 @@ def _inputs(
     return x, profiles_of(own, preparation, encoded[learn])
 
 
-def _evaluated(model: PreparedNetwork, x: npt.NDArray[Any], truth: npt.NDArray[Any]) -> Evaluation | None:
-    """Return the figures on rows kept from training; None where there are none."""
+def _evaluated(group: Group, model: PreparedNetwork, x: npt.NDArray[Any], truth: npt.NDArray[Any]) -> Evaluation | None:
+    """Return the figures on rows kept from training, which the ranks predict together; None where there are none."""
     evaluation = EvaluationInParts(model.preparation)
     if len(x):
-        evaluation.add(truth, model.prepared_in_pieces(x))
+        model.outputs(x[:1])  # so that the network is where it computes on every rank, and rounded as there
+        pieces = model.pieces(len(x))
+        outputs = by_ranks(group, len(pieces), lambda k: model.outputs(x[pieces[k]]))
+        evaluation.add(truth, map(model.of_outputs, outputs))
     return evaluation.result()
 
 

@@ -18,7 +18,7 @@ from gdkernels.data.stored import Stored
 from gdkernels.data.stored.placing import default_memory
 from gdkernels.errors import InputError, keyword
 from gdkernels.files.arrays import rows_of
-from gdkernels.groups import joined
+from gdkernels.groups import Group, joined
 from gdkernels.system import memory
 from gdkernels.system.memory import gigabytes
 from gdkernels.system.profiling import phase
@@ -43,7 +43,8 @@ from gdkernels.tabular.hyperparameters import (
 )
 from gdkernels.tabular.part_rules import PARTS, TEST
 from gdkernels.tabular.prediction import PreparedNetwork
-from gdkernels.tabular.ranks import shared_on_a_machine
+from gdkernels.tabular.preparing import learned_preparation
+from gdkernels.tabular.ranks import by_ranks, shared_on_a_machine
 from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.settings import TabularSettings
@@ -123,7 +124,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
 
     def prepare(part: Table, numbers: npt.NDArray[Any], places: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         y = preparation.transform_targets(part)
-        check_range(y, part, targets, settings.precision)
+        check_range(y, part, preparation, settings.precision)
         x = preparation.transform(part)
         if cross_fit is not None and (own := places != TEST).any():
             x[own] = cross_fit.transform(part.take(own), numbers[own])
@@ -149,7 +150,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
             if settings.test_file is not None:
                 test, said = measured_on(settings, model)
             else:
-                test, said = _evaluated(model, files, counts["test"], records), rule.said
+                test, said = _evaluated(group, model, files, counts["test"], records), rule.said
     return TabularResult(
         source=found.sample.source,
         preparation=preparation,
@@ -204,16 +205,9 @@ def _preparation(
     """Learn from the sample; what only all records show, the survey has seen."""
     named = settings.choices.named
     identifiers = [name for name in found.identifiers if name not in named]
-    return Preparation.by_choices(
-        found.sample,
-        targets,
-        replace(decisions.choices, identifiers=identifiers),
-        task=task,
-        rows=found.learn,
-        hold=settings.outside == "hold",
-        offsets=decisions.offsets,
-        bounds=settings.bounds,
-        standardise_targets=loss != "poisson",
+    choices = replace(decisions.choices, identifiers=identifiers)
+    return learned_preparation(
+        settings, found.sample, targets, choices, task=task, loss=loss, rows=found.learn, offsets=decisions.offsets
     )
 
 
@@ -233,15 +227,23 @@ def _rows(
     return PreparedRows(Stored(x, y, weights, memory=allowed), None)
 
 
-def _evaluated(model: PreparedNetwork, files: PreparedFiles, count: int, records: int) -> Evaluation | None:
-    """Evaluate the records kept from training, part by part."""
+def _evaluated(
+    group: Group, model: PreparedNetwork, files: PreparedFiles, count: int, records: int
+) -> Evaluation | None:
+    """Evaluate the records kept from training, part by part; each rank reads and predicts some of the parts."""
     evaluation = EvaluationInParts(model.preparation)
     if not count:
         return None
     x, truth = (rows_of(files.path("test", what), what) for what in ("x", "truth"))
-    for first in range(0, count, records):
-        stop = min(count, first + records)
-        evaluation.add(truth.read(first, stop), model.prepared_in_pieces(x.read(first, stop)))
+    parts = [(first, min(count, first + records)) for first in range(0, count, records)]
+
+    def outputs(number: int) -> npt.NDArray[Any]:
+        rows = x.read(*parts[number])
+        return np.concatenate([model.outputs(rows[piece]) for piece in model.pieces(len(rows))])
+
+    for part, found in zip(parts, by_ranks(group, len(parts), outputs), strict=True):
+        pieces = model.pieces(len(found))
+        evaluation.add(truth.read(*part), (model.of_outputs(found[piece]) for piece in pieces))
     return evaluation.result()
 
 

@@ -100,8 +100,12 @@ class PreparedNetwork:
 
     def prepared_in_pieces(self, x: npt.NDArray[Any]) -> Iterator[Prediction]:
         """Yield what `in_pieces` yields for inputs that are prepared already."""
-        for first in range(0, max(len(x), 1), self._predicted):
-            yield self._predict(x[first : first + self._predicted])
+        for rows in self.pieces(len(x)):
+            yield self.of_outputs(self.outputs(x[rows]))
+
+    def pieces(self, records: int) -> list[slice]:
+        """Return the pieces of so many prepared records that are predicted at a time."""
+        return [slice(first, first + self._predicted) for first in range(0, max(records, 1), self._predicted)]
 
     @property
     def _predicted(self) -> int:
@@ -109,13 +113,18 @@ class PreparedNetwork:
         network = self.network.network
         return _within(_UNIT * network.structure.widest + _OUTPUT * network.outputs)
 
-    def _predict(self, x: npt.NDArray[Any]) -> Prediction:
-        if self.preparation.classes is None:
-            return Prediction(self.preparation.restore(np.asarray(self.network.predict(x))))
+    def outputs(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return what the network predicts for a piece of prepared records, before it is put in the target's terms."""
         # With a loss of numbers, the network puts out a softmax and predicts that.
         objective = self.network.network.objective
-        classifies = objective is not None and objective.classifies
-        probability = np.asarray(self.network.predict_proba(x) if classifies else self.network.predict(x))
+        classifies = self.preparation.classes is not None and objective is not None and objective.classifies
+        return np.asarray(self.network.predict_proba(x) if classifies else self.network.predict(x))
+
+    def of_outputs(self, outputs: npt.NDArray[Any]) -> Prediction:
+        """Return `outputs` in the target's terms."""
+        if self.preparation.classes is None:
+            return Prediction(self.preparation.restore(outputs))
+        probability = outputs
         if probability.shape[1] == 1:
             probability = np.hstack([1 - probability, probability])
         return Prediction(self.preparation.restore(np.argmax(probability, axis=1)), probability)

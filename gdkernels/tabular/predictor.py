@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Backend
@@ -24,7 +23,7 @@ from gdkernels.tabular.description import TableDescription
 from gdkernels.tabular.drift import Drift
 from gdkernels.tabular.estimator import parameters_of, set_parameters, short_form, tags_for
 from gdkernels.tabular.evaluation import Evaluation
-from gdkernels.tabular.fitted import FittedModel
+from gdkernels.tabular.fitted import FittedModel, fitted_attributes, keywords_of
 from gdkernels.tabular.from_data import description_of, trained_on
 from gdkernels.tabular.passed_labels import PassedLabels
 from gdkernels.tabular.prediction import Prediction, PreparedNetwork
@@ -35,7 +34,7 @@ from gdkernels.training.history import History
 
 __all__ = ["TabularPredictor"]
 
-_OF_A_FIT = ("result_", "histories_", "history_", "explanation_")
+_OF_A_FIT = ("classes_", "result_", "histories_", "history_", "explanation_")
 
 
 class TabularPredictor:
@@ -198,6 +197,7 @@ class TabularPredictor:
 
     _model: PreparedNetwork | None = None
     _labels: PassedLabels | None = None
+    _told: set[str]
 
     def __init__(
         self,
@@ -342,18 +342,10 @@ class TabularPredictor:
 
     def _remember(self, model: PreparedNetwork, labels: PassedLabels | None) -> None:
         """Become a predictor that is fitted: set the attributes that follow from its network."""
-        preparation = model.preparation
-        self._model, self._labels = model, labels
-        self.network, self.preparation_ = model.network, preparation
-        self.metrics_ = dict(model.network.extra.get("metrics") or {})
-        self.rows_ = dict(model.network.extra.get("rows") or {})
-        self.feature_names_in_ = np.array([kind.name for kind in preparation.columns], dtype=object)
-        self.n_features_in_ = len(preparation.columns)
-        vars(self).pop("classes_", None)
-        if preparation.classes is not None:
-            self.classes_ = preparation.classes if labels is None else labels.as_array()
         for name in _OF_A_FIT:
             vars(self).pop(name, None)
+        self._model, self._labels, self._told = model, labels, set()
+        vars(self).update(fitted_attributes(model, labels))
 
     # ---- after training
 
@@ -374,6 +366,11 @@ class TabularPredictor:
         ------
         InputError
             If nothing has been fitted, a column is missing or holds what it cannot, or there are no records.
+
+        Warns
+        -----
+        UserWarning
+            Once, of each column of names that training has not seen, and has too few others like them.
         """
         return self._fitted().predict(X)
 
@@ -453,7 +450,8 @@ class TabularPredictor:
     def _fitted(self) -> FittedModel:
         if self._model is None:
             raise InputError("this TabularPredictor has learned nothing yet: call fit first, or load one")
-        return FittedModel(self._model, self._labels, TextOptions(self.header, self.skip_rows), self.progress)
+        options = TextOptions(self.header, self.skip_rows)
+        return FittedModel(self._model, self._labels, options, self.progress, self._told)
 
     # ---- files
 
@@ -516,17 +514,8 @@ class TabularPredictor:
             If it keeps none, or one that does not fit.
         """
         model = PreparedNetwork.of(network, path)
-        targets, task = model.preparation.targets, model.preparation.task
         labels = PassedLabels.of_model(network, model.preparation, path)
-        predictor = cls(
-            targets[0] if len(targets) == 1 else targets,
-            task=task,
-            seed=network.seed,
-            backend=backend,
-            device=device,
-            precision=network.precision or "float32",
-            threads=threads,
-        )
+        predictor = cls(**keywords_of(model), backend=backend, device=device, threads=threads)
         predictor._remember(model, labels)
         return predictor
 

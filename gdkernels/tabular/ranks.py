@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gdkernels.dispatch import registry
 from gdkernels.errors import FileError
@@ -17,7 +19,7 @@ from gdkernels.groups.agreement import agree
 from gdkernels.system.hashing import sha256
 from gdkernels.tabular.conversion import PreparedFiles
 
-__all__ = ["agree_on_data", "agree_on_keywords", "least_of_ranks", "shared_on_a_machine"]
+__all__ = ["agree_on_data", "agree_on_keywords", "by_ranks", "least_of_ranks", "shared_on_a_machine"]
 
 # What may differ from rank to rank: where things are, and who says what.
 _OWN = {"group", "device", "threads", "checkpoint", "every", "keep", "resume", "progress", "memory", "test_file"}
@@ -33,7 +35,7 @@ def agree_on_keywords(group: Group, keywords: Mapping[str, Any]) -> None:
     """
     if group.size > 1:
         told = {name: _plain(value) for name, value in keywords.items() if name not in _OWN}
-        agree(group, {"versions": registry.versions(), "settings": told})
+        agree(group, {"call": "TabularPredictor.fit", "versions": registry.versions(), "settings": told})
 
 
 def agree_on_data(group: Group, x: Any, y: Any) -> None:
@@ -51,6 +53,19 @@ def least_of_ranks(group: Group, memory: int | None) -> int | None:
         return memory
     told = group.gather_numbers([-1 if memory is None else memory], np.int64).ravel().tolist()
     return min((one for one in told if one >= 0), default=None)
+
+
+def by_ranks(group: Group, parts: int, made: Callable[[int], npt.NDArray[Any]]) -> Iterator[npt.NDArray[Any]]:
+    """Yield the array that `made` returns for each part, in their order; each rank makes those of every so many."""
+    if group.size == 1:
+        yield from map(made, range(parts))
+        return
+    for first in range(0, parts, group.size):
+        mine = io.BytesIO()
+        if first + group.rank < parts:
+            np.save(mine, made(first + group.rank), allow_pickle=False)
+        for data in group.gather_bytes(mine.getvalue())[: parts - first]:
+            yield np.load(io.BytesIO(data), allow_pickle=False)
 
 
 @contextmanager

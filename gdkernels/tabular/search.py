@@ -27,8 +27,9 @@ from gdkernels.randomness import generator
 from gdkernels.system.machine import cores
 from gdkernels.system.progress import progress_bar
 from gdkernels.tabular import defaults
+from gdkernels.tabular.average import mean_of_blocks
 from gdkernels.tabular.encoding import encoding_of
-from gdkernels.tabular.fitting import PreparedRows, diverged, kth, mean_of_blocks
+from gdkernels.tabular.fitting import PreparedRows, diverged, kth
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.training.history import History
 

@@ -14,7 +14,7 @@ from gdkernels.definition.naming import describe, names, resolve
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.solvers import LevenbergMarquardt, Solver
 from gdkernels.dispatch import choosing
-from gdkernels.errors import InputError, keyword, unknown_name
+from gdkernels.errors import InputError, keyword, shown, unknown_name
 from gdkernels.groups import Group
 from gdkernels.system.memory import parse_bytes
 from gdkernels.system.ranges import POSITIVE, SHARE, NumberRange, at_least, whole
@@ -58,7 +58,6 @@ RANGES: dict[str, NumberRange] = {
     "skip_rows": whole(0),
 }
 _NEEDED = ("dropout", "starts", "retries", "seed", "test", "keep", "skip_rows")
-_LISTS = ("ignore", "keep_columns", "categorical", "numeric", "missing")
 CLASS_WEIGHTS = ("none", "balanced")
 ENCODINGS = ("auto", "none", "piecewise")
 OUTSIDE = ("extrapolate", "hold")
@@ -157,12 +156,12 @@ class TabularSettings:
         for name, allowed in RANGES.items():
             value = given[name]
             if (value is not None or name in _NEEDED) and not allowed.has(value):
-                raise InputError(f"{keyword(name)} must be {allowed.wanted}, got {value!r}")
+                raise InputError(f"{keyword(name)} must be {allowed.wanted}, got {shown(value)}")
         read, header, skip_rows = rest.pop("read"), rest.pop("header"), rest.pop("skip_rows")
         if not isinstance(read or {}, Mapping):
-            raise InputError(f"{keyword('read')} must be a dict of columns and formats, got {read!r}")
+            raise InputError(f"{keyword('read')} must be a dict of columns and formats, got {shown(read)}")
         if header is not None and not isinstance(header, bool):
-            raise InputError(f"{keyword('header')} must be True, False or None, got {header!r}")
+            raise InputError(f"{keyword('header')} must be True, False or None, got {shown(header)}")
         formats = {str(name): str(words) for name, words in (read or {}).items()}
         for name, words in formats.items():
             reading_of(name, words)
@@ -268,7 +267,7 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
     """Return the columns that were named: one or several, numbers where they have no other names."""
     items = [value] if isinstance(value, (str, int)) else value
     if not isinstance(items, Sequence) or not all(isinstance(item, (str, int)) for item in items):
-        raise InputError(f"{keyword(name)} must be the name of a column, or a list of such names; got {value!r}")
+        raise InputError(f"{keyword(name)} must be the name of a column, or a list of such names; got {shown(value)}")
     return tuple(map(str, items))
 
 
@@ -285,7 +284,7 @@ def _bounds(given: Any) -> Bounds:
     if not said or not all(map(math.isfinite, said)) or (len(said) == 2 and said[0] >= said[1]):
         raise InputError(
             f"{keyword('bounds')} must be auto, none, or LOW:HIGH, LOW below HIGH, of which either may be left out; "
-            f"got {given!r}"
+            f"got {shown(given)}"
         )
     return low, high
 
@@ -294,7 +293,7 @@ def _units(hidden: Any) -> tuple[int, ...]:
     units = (hidden,) if whole(1).has(hidden) else hidden
     if not isinstance(units, (list, tuple)) or not all(map(whole(1).has, units)):
         raise InputError(
-            f"{keyword('hidden')} must be the units of each hidden layer, such as (128, 64); got {hidden!r}"
+            f"{keyword('hidden')} must be the units of each hidden layer, such as (128, 64); got {shown(hidden)}"
         )
     return tuple(map(int, units))
 

@@ -11,7 +11,7 @@ from gdkernels.backend import storage_dtype
 from gdkernels.errors import InputError, keyword
 from gdkernels.tables import Preparation, Table, task_of
 from gdkernels.tables.column_data import Text, finding_of
-from gdkernels.tables.outcomes import labels
+from gdkernels.tables.outcomes import Numbers, labels
 from gdkernels.tabular import defaults
 from gdkernels.tabular.settings import CLASS_LOSSES, TabularSettings
 
@@ -88,20 +88,21 @@ def network_targets(preparation: Preparation, loss: str, y: Array) -> tuple[int,
     return count, y if loss == "cross_entropy" else np.eye(count)[y]
 
 
-def check_range(y: Array, table: Table, targets: tuple[str, ...], precision: str) -> None:
+def check_range(y: Array, table: Table, preparation: Preparation, precision: str) -> None:
     """Refuse targets one of which is infinite in the precision, or would be if it were kept from training.
 
     So what is refused does not depend on the rows that are drawn.
     """
-    columns = y.reshape(len(y), -1)
-    most = float(np.finfo(storage_dtype(precision)).max)
-    wrong = ~(np.abs(columns) < most)
-    for k in range(columns.shape[1] if not wrong.any() and y.dtype.kind == "f" else 0):
-        furthest = int(np.argmax(np.abs(columns[:, k] - np.median(columns[:, k]))))
-        others = np.delete(columns[:, k], furthest)
-        spread = float(np.std(others)) if len(others) else 0.0
-        if spread and abs(float(columns[furthest, k]) / spread - float(np.mean(others)) / spread) > most:
-            wrong[furthest, k] = True
+    targets, most = preparation.targets, float(np.finfo(storage_dtype(precision)).max)
+    wrong = ~(np.abs(y.reshape(len(y), -1)) < most)
+    outcome = preparation.outcome
+    if not wrong.any() and isinstance(outcome, Numbers) and outcome.scaling is not None:
+        for k, values in enumerate(outcome.unscaled(table).T):
+            furthest = int(np.argmax(np.abs(values - np.median(values))))
+            others = np.delete(values, furthest)
+            spread = float(np.std(others)) if len(others) else 0.0
+            if spread and abs(float(values[furthest]) / spread - float(np.mean(others)) / spread) > most:
+                wrong[furthest, k] = True
     if wrong.any():
         row, column = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
         value = np.asarray(table.columns[targets[column]])[row]

@@ -18,7 +18,7 @@ from gdkernels.tabular.splits import RowSplit, is_cross_validated, is_folded, st
 from gdkernels.tabular.stopping_together import StoppingTogether, stopped_together
 from gdkernels.training.history import History
 
-__all__ = ["TrainingPlan"]
+__all__ = ["Prepared", "TrainingPlan"]
 
 Prepared = Callable[[npt.NDArray[np.int64]], PreparedRows]
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from gdkernels.dispatch.shared_executables import Executables, sharing
 from gdkernels.errors import DivergenceError, InputError
 from gdkernels.system.hushed_logs import silenced
-from gdkernels.tables import Preparation, Table
+from gdkernels.tables import Table
 from gdkernels.tables.column_data import Floats
 from gdkernels.tables.cross_fit import CrossFit
 from gdkernels.tables.kinds import Choices, reread
@@ -18,6 +18,7 @@ from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
 from gdkernels.tabular.fitting import PreparedRows, balanced, fit
 from gdkernels.tabular.hyperparameters import network_arguments, run_arguments, trainer_arguments
 from gdkernels.tabular.prediction import PreparedNetwork
+from gdkernels.tabular.preparing import learned_preparation
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.targets import network_targets, truth_of
 
@@ -59,16 +60,15 @@ class Trial:
         settings = replace(self.settings, starts=1, checkpoint=None, resume=False, retries=0, progress=False)
         learn = np.sort(np.concatenate([self.train, self.validation]))
         try:
-            preparation = Preparation.by_choices(
+            preparation = learned_preparation(
+                settings,
                 self.table,
                 self.targets,
                 choices,
                 task=self.task,
+                loss=self.loss,
                 rows=learn,
-                hold=settings.outside == "hold",
                 offsets=offsets,
-                bounds=settings.bounds,
-                standardise_targets=self.loss != "poisson",
             )
             table = reread(self.table, choices)
             x, y = preparation.transform(table), preparation.transform_targets(table)

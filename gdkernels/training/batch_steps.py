@@ -13,10 +13,12 @@ from gdkernels.data.records import Records
 from gdkernels.dispatch.binding import moved
 from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import BackendError
+from gdkernels.groups import Group
 from gdkernels.network import BoundNetwork
 from gdkernels.training.checkpointing import Middle
 from gdkernels.training.prepared_steps import PreparedSteps
 from gdkernels.training.record_placer import RecordPlacer
+from gdkernels.training.same_on_ranks import same_batches
 
 __all__ = ["steps_over"]
 
@@ -29,6 +31,7 @@ def steps_over(
     network: BoundNetwork,
     placer: RecordPlacer,
     steps: PreparedSteps,
+    group: Group,
     each_step: Callable[[float], None] | None,
     gradient_norm: bool,
 ) -> None:
@@ -40,11 +43,15 @@ def steps_over(
         Those of the steps; the last one serves for all that come after it.
     network, placer, steps, each_step
         Those of the `gdkernels.training.epoch_runner.EpochRunner`.
+    group
+        The ranks, which have to have the same batches.
 
     Raises
     ------
     BackendError
         If a backend fails in the middle of a step, or no other comes next.
+    InputError
+        If ranks have different batches.
     """
     binding = placer.bind(None)
     placer.look_at(*batches.sample[:2])
@@ -70,7 +77,7 @@ def steps_over(
         executable = steps.on(part)
         return executable.run(middle.state, part.x, part.y, np.arange(len(part)), len(part), rate, *weights)
 
-    for k, given in enumerate(batches.records(place)):
+    for k, given in enumerate(same_batches(group, batches.records(place))):
         part, done = given, middle.state.step
         while True:
             now = placer.bind(None)

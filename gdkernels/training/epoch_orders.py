@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from gdkernels.backend import Executable
 from gdkernels.backend.arguments import within
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.randomness import KeyedOrder, SeededOrders, epoch_order, epoch_orders
 from gdkernels.training.runner import Order
 
@@ -61,5 +61,5 @@ def _own_orders(own: Order, epochs: range, records: int) -> npt.NDArray[np.int64
 def _checked(rows: Any, records: int) -> npt.NDArray[np.int64]:
     order = np.asarray(rows)
     if order.shape != (records,) or order.dtype.kind not in "iu" or order.min() < 0 or order.max() >= records:
-        raise InputError(f"order must return {records} numbers of rows, from 0 to {records - 1}, got {rows!r}")
+        raise InputError(f"order must return {records} numbers of rows, from 0 to {records - 1}, got {shown(rows)}")
     return order.astype(np.int64, copy=False)

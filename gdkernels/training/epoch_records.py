@@ -47,5 +47,8 @@ def record_of(
 
 def records_of_unseen(train: Records, totals: Sequence[EpochTotals], done: int, seconds: float) -> list[Epoch]:
     """Return the records of epochs after which nobody has looked at the network, each of so many seconds."""
-    weight = train.total_weight
-    return [record_of(each, done + k, seconds, weight) for k, each in enumerate(totals, start=1)]
+    weight, speed = train.total_weight, totals[0].records / seconds
+    return [
+        Epoch(done + k, each.error / weight, None, each.rate, seconds, speed, each.norm, **each.figures)
+        for k, each in enumerate(totals, start=1)
+    ]

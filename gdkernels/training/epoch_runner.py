@@ -32,6 +32,7 @@ from gdkernels.training.optimizer_state import OptimizerState
 from gdkernels.training.prepared_steps import PreparedSteps
 from gdkernels.training.record_placer import RecordPlacer
 from gdkernels.training.runner import Order
+from gdkernels.training.same_on_ranks import agree_on_orders
 from gdkernels.training.settings import Settings
 
 __all__ = ["EpochRunner"]
@@ -258,6 +259,8 @@ class EpochRunner:
         coming = range(self.epochs_done, self.epochs_done + epochs)
         executable = self._steps.on(data)
         orders = orders_of_epochs(self.order, self.network.seed, coming, records, self.order_stream, executable)
+        if self.order is not None:
+            agree_on_orders(self.sharding.group, orders)
         rates = rates_of_epochs(self.settings, coming, -(-records // batch), pace)
         return Job(executable, self._copied_state(), data.x, data.y, orders, batch, rates, data.weights)
 
@@ -337,6 +340,7 @@ class EpochRunner:
             network=self.network,
             placer=self._placer,
             steps=self._steps,
+            group=self.sharding.group,
             each_step=self.each_step,
             gradient_norm=gradient_norm,
         )
@@ -350,6 +354,8 @@ class EpochRunner:
         if isinstance(data, Windows):
             return data.shuffled(batch, self.network.seed, self.epochs_done)
         order = self._order_of(self.epochs_done, records)
+        if self.order is not None:
+            agree_on_orders(self.sharding.group, [order])
         keyed = isinstance(order, KeyedOrder) and self._steps.on(data).takes_keyed_orders
         return OrderedRecords(data, order, batch, keyed=keyed)
 

@@ -25,6 +25,7 @@ from gdkernels.training.history import Epoch, Stop, StopReason
 from gdkernels.training.looks import Callback, Looks
 from gdkernels.training.placement import Placed, Where
 from gdkernels.training.runner import Runner
+from gdkernels.training.same_on_ranks import agree_on_functions
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.together import Together
 
@@ -113,7 +114,10 @@ class Fit:
             If they differ.
         """
         if not self._together.alone:
-            self._together.agree(told_to_ranks(self._runner, self._asked, self._placement.now))
+            now, network = self._placement.now, self._runner.network
+            self._together.agree(told_to_ranks(self._runner, self._asked, now))
+            if isinstance(now.train, Records):
+                agree_on_functions(self._together.group, now.job.program, network.host_parameters(), now.train)
 
     def job(self) -> Job | None:
         """Return all the epochs as a job, for somebody who runs it and then calls `follow_job`.
@@ -136,8 +140,7 @@ class Fit:
         if totals is None:
             return False
         run.history.plan, run.history.origin = job.executable.plan, job.executable.origin
-        for record in records_of_unseen(train, totals, done, job.seconds / len(totals)):
-            self._note(record)
+        self._note_unseen(records_of_unseen(train, totals, done, job.seconds / len(totals)))
         run.history.stop = self._asked.ending(run.history)
         self._end()
         return True
@@ -149,9 +152,11 @@ class Fit:
         for record in history.epochs:
             bar.update(record)
         callbacks = tuple(callbacks)
+        watched = self._together.any(bool(callbacks))  # on any rank: one may have more than the others
         while history.stop is None:
             try:
-                if (count := self._looks.epochs_at_once(history, callbacks)) == 1 and self._changes_one_copy(callbacks):
+                count = self._looks.epochs_at_once(history, callbacks, watched=watched)
+                if count == 1 and self._changes_one_copy(callbacks):
                     self._look_at_epochs(bar)
                     continue
                 *before, record = self._together.compared(self._epochs(count), self._host_parameters())
@@ -177,7 +182,7 @@ class Fit:
             self._note(record)
             bar.update(record)
             ended = [callback(record) is True for callback in callbacks]
-            asked = bool(callbacks) and self._together.any(any(ended))
+            asked = watched and self._together.any(any(ended))
             by_callback = Stop(StopReason.CALLBACK, "a callback asked for it") if asked else None
             history.stop = by_callback or self._solved or self._asked.ending(history)
             if history.stop is not None:
@@ -202,12 +207,22 @@ class Fit:
         """Return the parameters on the host, which only ranks compare."""
         return {} if self._together.alone else self._runner.network.host_parameters()
 
+    def _note_unseen(self, records: list[Epoch]) -> None:
+        """Add epochs to the history after which nobody has looked at the network; many small models have many."""
+        if _log.isEnabledFor(logging.DEBUG):
+            for record in records:
+                _tell(record)
+        run = self._run
+        run.history.epochs += records
+        losses = [record.loss for record in records]
+        if (lowest := min(losses)) < run.best_loss:
+            run.history.best_epoch, run.best_loss = records[losses.index(lowest)].number, lowest
+
     def _note(self, record: Epoch) -> None:
         """Add an epoch to the history, and remember it if it is the best so far."""
         self._run.history.epochs.append(record)
         if _log.isEnabledFor(logging.DEBUG):
-            told = {"event": "epoch", **vars(record)}
-            _log.debug("epoch %d: loss %.4g", record.number, record.loss, extra={"told": told})
+            _tell(record)
         run, history = self._run, self._run.history
         if record.watched < run.best_loss:
             history.best_epoch, run.best_loss = record.number, record.watched
@@ -319,3 +334,8 @@ class Fit:
             where = "the start"
         run.retries, run.failed = run.retries + 1, runner.epochs_done
         _log.warning("%s. Going on from %s at half the rate", str(error), where)
+
+
+def _tell(record: Epoch) -> None:
+    told = {"event": "epoch", **vars(record)}
+    _log.debug("epoch %d: loss %.4g", record.number, record.loss, extra={"told": told})

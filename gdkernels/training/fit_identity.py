@@ -15,7 +15,7 @@ from gdkernels.training.placement import Placed
 from gdkernels.training.runner import Runner
 from gdkernels.training.settings import FitSettings
 
-__all__ = ["identity", "told_to_ranks", "values_digest"]
+__all__ = ["digest_of_arrays", "identity", "told_to_ranks", "values_digest"]
 
 
 def identity(runner: Runner, asked: FitSettings) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def told_to_ranks(runner: Runner, asked: FitSettings, now: Placed) -> dict[str, 
         },
         "network and settings": identity(runner, asked),
         "plan": now.executable.plan.as_dict() | {"device": now.binding.device.partition(":")[0]},
-        "initial parameters": _digest_of_arrays(runner.network.host_parameters()),
+        "initial parameters": digest_of_arrays(runner.network.host_parameters()),
         "data": values_digest(*whole),
         "data in files": [part.outline for part in parts if isinstance(part, Windows)],
     }
@@ -58,7 +58,8 @@ def values_digest(*parts: Records | Windows | None) -> str:
     return found.hexdigest()
 
 
-def _digest_of_arrays(arrays: Mapping[str, Any]) -> str:
+def digest_of_arrays(arrays: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of arrays by name."""
     found = sha256()
     for name, array in arrays.items():
         found.update(name.encode() + np.ascontiguousarray(array).tobytes())

@@ -185,10 +185,12 @@ class History:
 
     @property
     def stopped(self) -> str:
+        """Why training ended, as a sentence; "" while it runs."""
         return "" if self.stop is None else self.stop.sentence
 
     @property
     def diverged(self) -> bool:
+        """Whether training ended because loss or parameters stopped being finite."""
         return self.ended_by(StopReason.DIVERGED)
 
     def ended_by(self, reason: StopReason) -> bool:
@@ -197,14 +199,17 @@ class History:
 
     @property
     def backend(self) -> str:
+        """The backend of the steps."""
         return self.plan.backend
 
     @property
     def device(self) -> str:
+        """The device of the steps."""
         return self.plan.device
 
     @property
     def precision(self) -> str:
+        """The precision of the steps."""
         return self.plan.precision
 
     @property
@@ -215,18 +220,22 @@ class History:
 
     @property
     def loss(self) -> list[float]:
+        """The mean loss per record of each epoch, measured on the way."""
         return [e.loss for e in self.epochs]
 
     @property
     def validation_loss(self) -> list[float | None]:
+        """The mean loss of each epoch on the validation data; None where there is none."""
         return [e.validation_loss for e in self.epochs]
 
     @property
     def learning_rate(self) -> list[float]:
+        """The learning rate at the end of each epoch."""
         return [e.learning_rate for e in self.epochs]
 
     @property
     def gradient_norm(self) -> list[float | None]:
+        """The mean norm of the gradient of each epoch; None where you did not ask for it."""
         return [e.gradient_norm for e in self.epochs]
 
     @property
@@ -236,6 +245,7 @@ class History:
 
     @property
     def seconds(self) -> float:
+        """The time of all training passes, without validation."""
         return sum(e.seconds for e in self.epochs)
 
     @property

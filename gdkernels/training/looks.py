@@ -7,7 +7,7 @@ from typing import Any
 
 from gdkernels.data.records import Records
 from gdkernels.definition.schedules import watches_losses
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.training.checkpointing import Checkpointer
 from gdkernels.training.history import Epoch, History
 from gdkernels.training.placement import Where
@@ -30,11 +30,11 @@ def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
         If it is no list of functions.
     """
     if callable(callbacks) or not isinstance(callbacks, Iterable):
-        raise InputError(f"callbacks must be a list of functions, got {callbacks!r}: write [f], or []")
+        raise InputError(f"callbacks must be a list of functions, got {shown(callbacks)}: write [f], or []")
     given = tuple(callbacks)
     for callback in given:
         if not callable(callback):
-            raise InputError(f"a callback must be a function of an Epoch, got {callback!r}")
+            raise InputError(f"a callback must be a function of an Epoch, got {shown(callback)}")
     return given
 
 
@@ -77,14 +77,20 @@ class Looks:
             or watches_losses(self._runner.settings.schedule)
         )
 
-    def epochs_at_once(self, history: History, callbacks: Sequence[Callback]) -> int:
-        """Return how many epochs can be run before anything looks at the network or the losses."""
+    def epochs_at_once(self, history: History, callbacks: Sequence[Callback], *, watched: bool) -> int:
+        """Return how many epochs can be run before anything looks at the network or the losses.
+
+        Parameters
+        ----------
+        watched
+            Whether this rank has callbacks, or another one has.
+        """
         now, left = self._placement.now, self._asked.epochs - len(history.epochs)
         seconds = history.epochs[-1].seconds if history.epochs else now.seconds
         if left == 1 or seconds is None:
             return 1
         looks = [getattr(callback, "next_look", _after_one)() for callback in callbacks]
-        looks = [self._together.least(min(looks))] if looks else []
+        looks = [self._together.least(min(looks, default=left))] if watched else []
         if looks and min(looks) <= 1:
             return 1
         if self.of_the_fit or not isinstance(now.train, Records):

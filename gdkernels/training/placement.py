@@ -18,7 +18,7 @@ from gdkernels.data.stored.windows import Windows
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.footprint import Footprint, check_state, footprint
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import BackendError, InputError
+from gdkernels.errors import BackendError, InputError, shown
 from gdkernels.metrics import Metric
 from gdkernels.system.profiling import phase
 from gdkernels.system.threads import thread_bound
@@ -207,7 +207,9 @@ class Placement:
             X, Y, *weights = validation
             return data, self._runner.place(X, Y, *(weights or [None]), of="the validation ")
         if not (isinstance(validation, (int, float)) and 0 < validation < 1):
-            raise InputError(f"validation must be a share between 0 and 1, (X, Y), Stored or None, got {validation!r}")
+            raise InputError(
+                f"validation must be a share between 0 and 1, (X, Y), Stored or None, got {shown(validation)}"
+            )
         if isinstance(data, Batches):
             raise InputError(f"validation={validation:g} cannot be a share of batches; give validation=(X, Y)")
         return data.split(validation, self._runner.network.seed)

@@ -13,7 +13,7 @@ from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.schedules import ScheduleFunction
 from gdkernels.definition.solvers import LevenbergMarquardt, Solver
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.metrics import Metric, resolve_metrics
 from gdkernels.training.history import History, Stop, StopReason
 
@@ -114,10 +114,14 @@ class FitSettings:
             For unknown names and numbers out of range.
         """
         epochs, retries = _whole("epochs", epochs, 1), _whole("retries", retries, 0)
-        if patience is not None and patience < 1:
-            raise InputError(f"patience must be a number of epochs of at least 1 or None, got {patience!r}")
-        if stop_gradient_norm is not None and not stop_gradient_norm >= 0:
-            raise InputError(f"stop_gradient_norm must be at least 0 or None, got {stop_gradient_norm!r}")
+        if patience is not None and not (isinstance(patience, _NUMBERS) and patience >= 1):
+            raise InputError(f"patience must be a number of epochs of at least 1 or None, got {shown(patience)}")
+        if stop_gradient_norm is not None and not (
+            isinstance(stop_gradient_norm, _NUMBERS) and stop_gradient_norm >= 0
+        ):
+            raise InputError(f"stop_gradient_norm must be at least 0 or None, got {shown(stop_gradient_norm)}")
+        if not isinstance(gradient_norm, (bool, int, np.bool_)):
+            raise InputError(f"gradient_norm must be True or False, got {shown(gradient_norm)}")
         return cls(epochs, patience, resolve_metrics(metrics), stop_gradient_norm, gradient_norm, retries)
 
     @property
@@ -143,7 +147,10 @@ class FitSettings:
         return None
 
 
+_NUMBERS = (int, float, np.integer, np.floating)
+
+
 def _whole(name: str, value: int, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        raise InputError(f"{name} must be a whole number of at least {least}, got {shown(value)}")
     return int(value)

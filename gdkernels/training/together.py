@@ -57,13 +57,26 @@ class Together:
         return self.group.size == 1
 
     @contextmanager
-    def computing(self) -> Iterator[None]:
-        """Compute on the threads of this rank, and end all ranks if one of them fails alone."""
+    def computing(self, call: Mapping[str, Any]) -> Iterator[None]:
+        """Compute on the threads of this rank, and end all ranks if one of them fails alone.
+
+        Parameters
+        ----------
+        call
+            What all ranks have to call alike, because it decides what they exchange and when.
+
+        Raises
+        ------
+        InputError
+            If they do not.
+        """
         if self.alone:
             yield
             return
-        with guarded(self.group), at_most(threads_of_ranks(self.group)[self.group.rank]):
-            yield
+        with guarded(self.group):
+            agree(self.group, call)
+            with at_most(threads_of_ranks(self.group)[self.group.rank]):
+                yield
 
     # ---- before the first step
 
@@ -147,7 +160,7 @@ class Together:
             if (everybody[rank, : len(words)] != everybody[0, : len(words)]).any():
                 raise InputError(
                     f"rank {rank} has other parameters or losses than rank 0 after epoch {epochs[-1].number}: the "
-                    "ranks do not compute the same; give them the same data, versions and processors"
+                    "ranks do not compute the same; give them the same data, functions, versions and processors"
                 )
         of_rank_0 = everybody[0, len(words) :].view(np.float64).reshape(-1, 2).tolist()
         return [

@@ -185,7 +185,6 @@ class Trainer:
         network, given = self.mlp.network, FitData(X, Y, sample_weight, None, batches)
 
         together = Together(self.group, self.shards)
-        self.runner.share(together.sharding(lambda: self.workload(self.settings.batch_size), None))
 
         def run(_: Binding) -> float:
             with network.naming(*given.first):
@@ -195,7 +194,8 @@ class Trainer:
         def job(records: int) -> Workload:
             return self.workload(records, weighted=weighted)
 
-        with together.computing():
+        with together.computing({"call": "epoch", "data": _kind(X, batches)}):
+            self.runner.share(together.sharding(lambda: self.workload(self.settings.batch_size), None))
             if batches is not None and batches.once:
                 with network.bound(given.first[0], job) as binding:
                     return run(binding)
@@ -297,8 +297,11 @@ class Trainer:
             return self.workload(records, asked.epochs, gradient_norm=asked.with_norm, weighted=weighted)
 
         runner, together = self.runner, Together(self.group, self.shards)
+        call: dict[str, Any] = {"call": "fit", "data": _kind(X, batches), "validation": _kind(validation)}
+        if checkpoint is not None:
+            call |= {"checkpoint": True, "every": f"{cadence.amount:g} {cadence.unit}", "resume": resume}
         with ExitStack() as stack:
-            stack.enter_context(together.computing())
+            stack.enter_context(together.computing(call))
             checkpointer: Checkpointer | None = None
             if checkpoint is not None:
                 checkpointer = stack.enter_context(
@@ -361,6 +364,13 @@ def _warn_if_launched() -> None:
             "network of its own: group='mpi' has them train one, and group='none' says that this is meant",
             stacklevel=4,
         )
+
+
+def _kind(data: Any, batches: Batches | None = None) -> str | None:
+    """Return in a word what data are, which ranks have to have alike."""
+    if batches is not None or data is None:
+        return None if batches is None else "batches"
+    return "files" if isinstance(data, Stored) else "a share" if isinstance(data, float) else "records"
 
 
 def _weighted(data: Any, sample_weight: Any) -> bool:

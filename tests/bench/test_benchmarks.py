@@ -70,9 +70,9 @@ def changed_checkout(tmp_path):
     """A checkout of which the records of an epoch come in another order."""
     for name in ("gdkernels", "backends"):
         shutil.copytree(checkout.ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    file = tmp_path / "gdkernels/randomness/keyed_order.py"
+    file = tmp_path / "gdkernels/randomness/seeded_orders.py"
     before = file.read_text("utf-8")
-    file.write_text(before.replace('"order", epoch', '"order", epoch + 1'), encoding="utf-8")
+    file.write_text(before.replace('ORDER = "order"', 'ORDER = "another order"'), encoding="utf-8")
     assert file.read_text("utf-8") != before
     return tmp_path
 

@@ -5,68 +5,40 @@ import itertools
 import numpy as np
 import pytest
 from beside_float64 import PLANS, PRECISIONS, check_beside_float64
-from computed_weights import KINDS, Computed, Table
+from computed_weights import KINDS, SETTINGS, SHAPES, Computed, Table, least_of, program_for
 from gdkernels_numba import NumbaBackend
 
 from gdkernels.backend import Plan, verification
 from gdkernels.backend.definition_executable import bind
-from gdkernels.backend.program import Program
-from gdkernels.definition import losses
 from gdkernels.definition.blocks import Columns, Dense, Mean, Sequential
 from gdkernels.definition.blocks.block import initial_values
-from gdkernels.definition.objective import Objective
-from gdkernels.definition.optimizers import SGD, Adam
 
-SETTINGS = {
-    "momentum": {"optimizer": SGD(momentum=0.9)},
-    "Adam, clipped": {"optimizer": Adam(), "clip_norm": 0.1, "gradient_norm": True},
-    "penalty in the loss": {"optimizer": SGD(momentum=0.9), "l2": 0.1, "l2_in_loss": True, "clip_norm": 0.5},
-    "weights": {"optimizer": SGD(momentum=0.9), "weighted": True, "gradient_norm": True},
-}
-SHAPES = ((6, 5, 40, 16), (5, 1, 7, 7), (67, 90, 131, 130))  # inputs, units, records, batch
 # Each kind once in the gate, four of them side by side; by itself on all shapes where time does not count.
 TOGETHER = [tuple(KINDS)[k : k + 4] for k in range(0, len(KINDS), 4)]
 
 
 def cases(groups):
-    return [
-        (
-            kinds,
-            list(PLANS)[k % 3],
-            1 + (k // 3) % 3,
-            list(SETTINGS)[(k + k // 4) % 4],
-            PRECISIONS[(k + k // 3) % 3],
-            shape,
-        )
-        for k, (kinds, shape) in enumerate(groups)
-    ]
+    for k, (kinds, shape) in enumerate(groups):
+        plan, setting = list(PLANS)[k % 3], list(SETTINGS)[(k + k // 4) % 4]
+        yield kinds, plan, 1 + (k // 3) % 3, setting, PRECISIONS[(k + k // 3) % 3], shape
 
 
-OFTEN = cases(zip(TOGETHER, itertools.cycle(SHAPES), strict=False))
-RARELY = cases(itertools.product([(kind,) for kind in KINDS], SHAPES))
+OFTEN = list(cases(zip(TOGETHER, itertools.cycle(SHAPES), strict=False)))
+RARELY = [
+    pytest.param(*case, marks=pytest.mark.slow) for case in cases(itertools.product([(k,) for k in KINDS], SHAPES))
+]
 
 
-def program_of(kinds, setting, inputs, units):
+def program_with(kinds, setting, inputs, units):
     ways = Mean(*(Computed(kind, units) for kind in kinds))
     return program_for(Sequential(Dense(inputs + 2, "tanh"), ways, Dense(3)), setting, inputs)
 
 
-def program_for(network, setting, inputs):
-    options = dict(SETTINGS[setting])
-    optimizer, also = options.pop("optimizer"), {n: options.pop(n, False) for n in ("gradient_norm", "weighted")}
-    return Program(network, inputs, Objective(losses.sse, **options), optimizer, **also)
-
-
-SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in RARELY]
-
-
-@pytest.mark.parametrize(("kinds", "plan", "threads", "setting", "precision", "shape"), OFTEN + SLOW)
+@pytest.mark.parametrize(("kinds", "plan", "threads", "setting", "precision", "shape"), OFTEN + RARELY)
 def test_computed_weights_are_compiled_and_agree_with_float64(kinds, plan, threads, setting, precision, shape):
     inputs, units, records, batch = shape
-    program = program_of(kinds, setting, inputs, units)
-    # In bfloat16, products of parameters with each other are rounded elsewhere than in the definition, whose own error
-    # may happen to be none.
-    least = 5e-2 if precision == "bfloat16" else 0.0
+    program = program_with(kinds, setting, inputs, units)
+    least = least_of(precision)
     check_beside_float64(program, plan, threads, precision, records, batch, rate=1e-4, least=least)
 
 
@@ -80,7 +52,7 @@ def test_rows_of_computed_tables_are_looked_up(plan, threads, setting, precision
 
 
 def test_bits_do_not_depend_on_threads():
-    program = program_of(["by column", "side by side"], "Adam, clipped", 19, 33)
+    program = program_with(["by column", "side by side"], "Adam, clipped", 19, 33)
     random = np.random.default_rng(0)
     start = initial_values(program.parameters, random)
     given = random.standard_normal((130, 19)), random.standard_normal((130, 3)), random.permutation(130), 64

@@ -8,7 +8,6 @@ as early, or as late, as their events allow.
 """
 
 import ctypes
-import re
 import sys
 import threading
 import types
@@ -21,66 +20,10 @@ from gdkernels_cupy.cuda import cublaslt, errors
 from gdkernels_cupy.cuda import device as device_module
 from gdkernels_cupy.graphs import session
 from gdkernels_cupy.graphs.probe import probed
-from host_nccl import nccl_of
+from host_arrays import PENDING, Array, CaptureError, CUDARuntimeError, OutOfMemoryError
+from host_module import cupy_of
 from programs import module
 from twin import Twin
-
-SIZES = {"double": 8, "int": 4, "long long": 8}
-CALLER = "what the caller's stream still has to do"
-
-
-class CaptureError(RuntimeError):
-    """What CUDA refuses while a stream is captured."""
-
-
-class OutOfMemoryError(MemoryError):
-    """As CuPy's own."""
-
-    __module__ = "cupy.cuda.memory"
-
-
-class CUDARuntimeError(RuntimeError):
-    """As CuPy's own."""
-
-    __module__ = "cupy_backends.cuda.api.runtime"
-
-
-class Array(np.ndarray):
-    """A NumPy array that says on which device it is."""
-
-    def __new__(cls, shape, dtype, memptr):
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        flat = standin.bytes_at(memptr.memory.ptr, size)
-        array = flat.view(dtype).reshape(shape).view(cls)
-        array._where = types.SimpleNamespace(id=memptr.memory.device_id)
-        array._owner = memptr.memory.owner
-        return array
-
-    def __array_finalize__(self, other):
-        self._where = getattr(other, "_where", types.SimpleNamespace(id=0))
-
-    device = property(lambda self: self._where)
-
-    def move(self, device):
-        """Say that it is on the device of this number."""
-        self._where = types.SimpleNamespace(id=device)
-
-    def set(self, values):
-        assert (values.shape, values.dtype) == (self.shape, self.dtype)
-        PENDING.append((self, values))  # nobody promises that it is read before the stream has come to it
-
-    @property
-    def data(self):
-        return types.SimpleNamespace(ptr=self.__array_interface__["data"][0])
-
-
-PENDING = []
-
-
-def finish_copies():
-    while PENDING:
-        target, values = PENDING.pop()
-        target[...] = values
 
 
 class Host:
@@ -105,7 +48,7 @@ class Host:
         self.pinned = []  # ranges of addresses
         self.pinnable = 1 << 30  # bytes
         self._twins = {}
-        self.cupy = _module(self)
+        self.cupy = cupy_of(self)
 
     # ---- launching
 
@@ -170,29 +113,29 @@ class Host:
         weakref.finalize(block, self.pinned.remove, addresses)  # others may have the addresses after it
         return types.SimpleNamespace(ptr=block.ctypes.data, bytes=block)
 
-    def _attributes(self, address):
+    def attributes(self, address):
         return types.SimpleNamespace(type=1 if any(address in addresses for addresses in self.pinned) else 2)
 
-    def _asarray(self, x, dtype=None):
+    def asarray(self, x, dtype=None):
         self.not_captured("allocating")
         array = np.asarray(x, dtype).view(Array)
         if isinstance(x, Array):
-            array._where = x.device
+            array.move(x.device.id)
         else:
             array = array.copy()  # what is on the host is copied to the device
-            array._where = types.SimpleNamespace(id=self.current[-1])
+            array.move(self.current[-1])
         return array
 
-    def _ascontiguousarray(self, a, dtype=None):
+    def ascontiguousarray(self, a, dtype=None):
         fits = isinstance(a, Array) and a.flags.c_contiguous and a.dtype == (dtype or a.dtype)
-        return a if fits else self._asarray(np.ascontiguousarray(a), dtype)
+        return a if fits else self.asarray(np.ascontiguousarray(a), dtype)
 
-    def _memcpy(self, to, source, size, kind, stream):
+    def memcpy(self, to, source, size, kind, stream):
         self.not_captured("copying")
         self.unfinished = True
         ctypes.memmove(to, source, size)
 
-    def _memcpy2d(self, to, pitch, source, source_pitch, width, rows, kind, stream):
+    def memcpy2d(self, to, pitch, source, source_pitch, width, rows, kind, stream):
         assert pitch >= width <= source_pitch
         self.not_captured("copying")
         self.unfinished = True
@@ -200,166 +143,9 @@ class Host:
             ctypes.memmove(to + k * pitch, source + k * source_pitch, width)
 
 
-def _module(host):
-    runtime = types.SimpleNamespace(
-        memcpyHostToDevice=1,
-        memcpyDeviceToHost=2,
-        memcpyDeviceToDevice=3,
-        memcpyAsync=host._memcpy,
-        memcpy2DAsync=host._memcpy2d,
-        memGetInfo=lambda: (host.free, host.total),
-        getDeviceCount=lambda: 4,
-        deviceGetAttribute=lambda attribute, device: 0,
-        getDeviceProperties=lambda device: {"name": b"the host", "major": 7, "minor": 0, "totalGlobalMem": 1},
-        driverGetVersion=lambda: 13000,
-        runtimeGetVersion=lambda: 13000,
-        memoryTypeHost=1,
-        hostAllocPortable=1,
-        CUDARuntimeError=CUDARuntimeError,
-        pointerGetAttributes=host._attributes,
-    )
-
-    class Device:
-        compute_capability = "75"
-
-        def __init__(self, number=None):
-            self.id = host.current[-1] if number is None else number
-
-        def __enter__(self):
-            host.current.append(self.id)
-
-        def __exit__(self, *error):
-            host.current.pop()
-
-        def synchronize(self):
-            host.not_captured("waiting")
-
-    class Stream:
-        def __init__(self, non_blocking=False):
-            assert non_blocking, "the null stream cannot be captured"
-            self.ptr = id(self)
-
-        def __enter__(self):
-            host.streams.append(self)
-
-        def __exit__(self, *error):
-            host.streams.pop()
-
-        def synchronize(self):
-            host.not_captured("waiting")
-            host.unfinished = False
-
-        def wait_event(self, event):
-            if event == CALLER:
-                host.followed.append(host.launches)
-            elif host.captured is not None:
-                host.tails[self] = host.tails.get(self, frozenset()) | event
-
-        def record(self):
-            return host.tails[self] if host.captured is not None else frozenset()
-
-        def begin_capture(self):
-            host.not_captured("a capture")
-            host.captured, host.tails = [], {self: frozenset()}
-
-        def end_capture(self):
-            nodes, host.captured = host.captured, None
-            if nodes is None:
-                raise CaptureError("the stream is not captured")
-            joined, pending = set(), [*host.tails[self]]
-            while pending:
-                node = pending.pop()
-                joined.add(node)
-                pending += nodes[node][1] - joined
-            if len(joined) < len(nodes):
-                raise CaptureError("a stream of the capture is not joined")
-            return Graph(self, nodes)
-
-    class Graph:
-        def __init__(self, stream, nodes):
-            self.stream, self.nodes = stream, nodes
-            host.graphs += 1
-
-        def launch(self, stream):
-            left, done = list(range(len(self.nodes))), set()
-            while left:
-                ready = [k for k in left[:64] if self.nodes[k][1] <= done]
-                copies = [k for k in ready if self.nodes[k][0] is not self.stream]
-                others = [k for k in ready if self.nodes[k][0] is self.stream]
-                first, then = (copies, others) if host.copies_early else (others, copies)
-                node = (first or then)[0]
-                host.execute(self.nodes[node][2])
-                left.remove(node)
-                done.add(node)
-
-    class RawModule:
-        def __init__(self, code, options):
-            assert options == ("-std=c++17",)
-            self.code = code
-
-        def get_function(self, name):
-            return Kernel(self.code, name)
-
-    class Kernel:
-        def __init__(self, code, name):
-            self.name = name
-            self.twin, text = host.twin(code, name)
-            found = re.search(rf"void {name}\(([^)]*)\)", text)
-            self.sizes = [self.size(p) for p in found[1].split(",")] if found else None
-
-        @staticmethod
-        def size(parameter):
-            return 8 if "*" in parameter else SIZES[parameter.strip().rsplit(" ", 1)[0]]
-
-        def __call__(self, grid, block, arguments):
-            assert self.sizes is None or [a.nbytes for a in arguments] == self.sizes
-            host.execute(lambda: self.work(grid, block, arguments))
-
-        def work(self, grid, block, arguments):
-            with _one_twin:
-                self.twin(self.name, grid, block, arguments)
-
-    class Block:
-        def __init__(self, size):
-            host.not_captured("allocating")
-            assert host.streams, "memory that the caller's stream may still be writing to"
-            if size > min(host.free, host.largest):
-                raise OutOfMemoryError(f"{size} bytes")
-            self._bytes, self.ptr = standin.give(size)
-
-    cupy = types.ModuleType("cupy")
-    cupy.ndarray = Array
-    cupy.asarray = host._asarray
-    cupy.ascontiguousarray = host._ascontiguousarray
-    cupy.empty = lambda shape, dtype: host._asarray(np.full(shape, np.nan), dtype)
-    cupy.asnumpy = lambda a: np.array(a)
-    cupy.from_dlpack = np.from_dlpack
-    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0, free_all_blocks=host.release)
-    cupy.__version__ = "14.2.0"
-    caller = types.SimpleNamespace(record=lambda: CALLER, synchronize=finish_copies)
-    cupy.cuda = types.SimpleNamespace(
-        Device=Device,
-        Stream=Stream,
-        alloc=Block,
-        runtime=runtime,
-        memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
-        get_current_stream=lambda: caller,
-        PinnedMemory=host.pinned_memory,
-        UnownedMemory=lambda ptr, size, owner, device_id: types.SimpleNamespace(
-            ptr=ptr, owner=owner, device_id=device_id
-        ),
-        nvrtc=types.SimpleNamespace(getVersion=lambda: (13, 5)),
-        MemoryPointer=lambda memory, offset: types.SimpleNamespace(memory=memory),
-    )
-    cupy.RawModule = RawModule
-    cupy.cuda.nccl = nccl_of(host)
-    return cupy
-
-
 # ---- ranks: each thread may have a host of its own
 
 _of_thread = threading.local()
-_one_twin = threading.Lock()  # where a thread of it is, they keep in variables
 
 
 class _OfThread(types.ModuleType):

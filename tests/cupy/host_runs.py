@@ -5,7 +5,7 @@ from functools import cached_property, partial
 
 import numpy as np
 from gdkernels_cupy import CuPyBackend
-from host_cupy import Array
+from host_arrays import Array
 
 from gdkernels.backend import Plan, verification
 from gdkernels.testing.cases import CASES, data_of

@@ -56,7 +56,6 @@ class _Lists(Executable):
     def __init__(self, backend, program, plan):
         self.plan, self._backend, self._program = plan, backend, program
         self._prediction = schedule_prediction(program, CUDA_FUNCTIONS)
-        self._prediction.refuse_values("the list")
         self._training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer else None
 
     def _interpreter(self, task, batch):
@@ -99,7 +98,7 @@ class _Lists(Executable):
         x = np.asarray(x, storage_dtype(self.plan.precision))
         task = self._prediction
         interpreter = self._interpreter(task, len(x))
-        interpreter.load({name: parameters[name] for name in task.parameters})
+        interpreter.load({name: parameters[name] for name in interpreter.op_list.parameters})
         known = {name: float(n) for name, n in task.sizes_with(len(x)).items()}
         interpreter.step({"x": x}, np.arange(len(x)), scalar_table(interpreter.op_list.scalars, known, 1)[0])
         return interpreter.read(interpreter.op_list.output).copy()
@@ -129,7 +128,7 @@ class _Products(Products):
         interpreter = Interpreter(op_list, total.dtype.name)
         known = {name: float(n) for name, n in task.sizes_with(len(x)).items()}
         given = {**arrays, SUM_OF_PRODUCTS: total}
-        interpreter.load({n: given[n] for n in task.parameters})
+        interpreter.load({n: given[n] for n in op_list.parameters})
         sources = {"x": x, "y": y, "sample_weight": r}
         interpreter.step(sources, np.arange(len(x)), scalar_table(op_list.scalars, known, 1)[0])
         total[...] = interpreter.store()[SUM_OF_PRODUCTS]

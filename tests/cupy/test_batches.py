@@ -86,17 +86,18 @@ def bits(job):
 
 QUICK = {
     "wide": "float32",
-    "everything": "float64",
+    "computed weights, everything": "float64",
     "embeddings, everything": "float32",
     "dropout in a residual": "float32",
     "relu-mse": "bfloat16",
     "gelu-poisson": "tf32",
 }
+RARELY = {"everything": "float64"}
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in RARELY)])
 def test_each_model_is_the_definition_s_and_that_of_its_fit_alone(host, name):
-    models = Models(name, QUICK[name])
+    models = Models(name, {**QUICK, **RARELY}[name])
     jobs = [models.job(k) for k in range(MODELS)]
     found = models.run(jobs)
     for k, job in enumerate(jobs):
@@ -313,6 +314,8 @@ def test_kernels_for_models_compile(host, nvrtc):
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"])
 @pytest.mark.parametrize("precision", ["float64", "float32", "bfloat16"])
-@pytest.mark.parametrize("name", ["wide", "everything", "embeddings, everything", "dropout in a residual"])
+@pytest.mark.parametrize(
+    "name", ["wide", "everything", "embeddings, everything", "computed weights, everything", "dropout in a residual"]
+)
 def test_kernels_for_models_compile_for_each_architecture(host, nvrtc, name, precision, architecture):
     compiled(nvrtc, name, precision, architecture)

@@ -9,7 +9,7 @@ from few_cases import FEW_CASES
 from gdkernels_cupy import CuPyBackend
 from gdkernels_cupy.graphs import captured_graphs, session
 from gdkernels_cupy.graphs.epilogue_fusion import applicable
-from host_cupy import CaptureError
+from host_arrays import CaptureError
 from host_runs import OnHost, Run
 
 from gdkernels.backend import Plan, verification

@@ -87,6 +87,8 @@ def written(operation, op_list):
             return [operation.weights]
         case ops.GatherRows() | ops.ColumnSums() | ops.Cast() | ops.ColumnCopy() | ops.TableLookUp() | ops.SumByCode():
             return [operation.target]
+        case ops.Transpose():
+            return [operation.target]
         case ops.LoopPass():
             groups = [w for w in operation.writes if isinstance(w, tuple)]
             return [*(b for group in groups for b in group), *operation.reductions, *operation.column_parts]
@@ -136,7 +138,7 @@ def is_exact(operation):
     if isinstance(operation, ops.LoopPass):
         recipe = operation.kernel.recipe
         return not recipe.reductions and not operation.column_parts and {i.op for i in recipe.code} <= PLAIN
-    moves = ops.GatherRows | ops.ColumnCopy | ops.TableLookUp | ops.SumByCode | ops.Cast | ops.BiasRows
+    moves = ops.GatherRows | ops.ColumnCopy | ops.TableLookUp | ops.SumByCode | ops.Transpose | ops.Cast | ops.BiasRows
     return isinstance(operation, ops.BeginStep | moves | ops.MatrixProduct)
 
 

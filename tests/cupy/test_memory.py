@@ -15,7 +15,7 @@ from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
 from gdkernels_cupy.graphs.memory_plan import bytes_of, shares
 from gdkernels_cupy.graphs.operations import GatherRows
 from gdkernels_cupy.graphs.probe import trusted_epilogues
-from host_cupy import CaptureError
+from host_arrays import CaptureError
 from host_runs import OnHost, Run, in_pinned_memory
 from programs import list_of
 

@@ -143,9 +143,6 @@ def test_a_wrong_list_is_caught(what):
 def test_a_wrong_micro_batch_is_caught():
     """The second micro-batch has its own rows, and adds to what the first found."""
 
-    def is_second(op):
-        return (is_gradient(op) and op.beta == 1.0) or (isinstance(op, ops.Total) and op.accumulate)
-
     assert agrees(ADAM, pieces=2)
     for select, change in [
         (lambda op: isinstance(op, ops.GatherRows) and op.first > 0, lambda op: replace(op, first=0)),

@@ -9,7 +9,7 @@ import standin
 from gdkernels_cupy.cuda import cublaslt
 from gdkernels_cupy.graphs import session
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
-from host_cupy import CaptureError
+from host_arrays import CaptureError
 from host_runs import Run
 
 from gdkernels.definition import activations

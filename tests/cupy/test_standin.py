@@ -30,11 +30,11 @@ def test_memory_lives_as_long_as_a_view_of_it():
 def test_addresses_that_were_pinned_are_so_no_more(host):
     block = host.pinned_memory(64, 1)
     address = block.ptr
-    assert host._attributes(address).type == 1
+    assert host.attributes(address).type == 1
     del block
     gc.collect()
     assert host.pinned == []
-    assert host._attributes(address).type == 2
+    assert host.attributes(address).type == 2
 
 
 def test_scalars_on_the_host_are_read_when_a_product_is_called():

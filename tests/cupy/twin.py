@@ -16,7 +16,7 @@ FOLDERS = (Path(__file__).parent, Path(__file__).parents[1] / "persistent")
 INCLUDED = [f"-I{folder}" for folder in FOLDERS]
 HEADERS = (FOLDERS[0] / "twin.h", FOLDERS[1] / "fibers.h")
 COLLECTIVE = re.compile(
-    r"__syncthreads|over_lanes|block_total|block_columns|place_in|total_job|total_record_job|column_sums_job"
+    r"__syncthreads|over_lanes|block_total|block_columns|place_in|total_job|total_record_job|column_sums_job|transpose_job"
 )
 
 

@@ -1,5 +1,9 @@
 """Groups: the conformance suite on threads and on one process, plug-ins, launchers, and what ranks must share."""
 
+import os
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from thread_group import Ranks, ThreadGroup, on_ranks
@@ -132,6 +136,33 @@ def test_an_error_that_all_have_is_raised_and_one_alone_ends_all(capfd, monkeypa
         on_ranks(3, one_fails)
     assert ended.value.code == 2
     assert "gdkernels: rank 1 of 3: for one" in capfd.readouterr().err
+
+
+def test_a_rank_makes_one_call_of_all_ranks_at_a_time(monkeypatch):
+    group = ThreadGroup(Ranks(2), 0)
+    with group.one_call(), group.one_call(), ThreadPoolExecutor(1) as other:
+        call = other.submit(lambda: group.one_call().__enter__())
+        with pytest.raises(InputError, match="another thread of rank 0 is in a call of all ranks"):
+            call.result()
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    with pytest.raises(InputError, match="this process was forked from rank 0 of 2, and is no rank"), guarded(group):
+        pass
+    with guarded(SerialGroup()):  # every process is one
+        pass
+    assert repr(pickle.loads(pickle.dumps(SerialGroup()))) == "SerialGroup(rank 0 of 1)"
+
+
+def test_the_variables_of_rank_0_count(monkeypatch, caplog):
+    class Second(SerialGroup):
+        name, rank, size = "second", 1, 2
+
+        def gather_json(self, told):
+            return [{"GDKERNELS_BACKEND": None, "GDKERNELS_DEVICE": "cpu"}, told]
+
+    monkeypatch.setattr("os.environ", {"GDKERNELS_BACKEND": "numba"})
+    registry._take_variables_of_rank_0(Second())
+    assert os.environ == {"GDKERNELS_DEVICE": "cpu"}
+    assert "rank 1 has GDKERNELS_BACKEND=numba, and rank 0 has none: that of rank 0 counts" in caplog.text
 
 
 def test_threads_are_divided_by_the_ranks_that_share_the_cores(monkeypatch):

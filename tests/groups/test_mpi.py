@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -180,22 +181,42 @@ def test_an_exception_on_one_rank_ends_all_with_its_message(tmp_path):
     assert gone - float(failed.stdout.split()[0]) < 5
 
 
+JOINED = """
+import sys, time
+import numpy as np
+from gdkernels.groups import joined
+group = joined("mpi")
+group.barrier()
+"""
+
+
 @needs_mpi
-def test_a_script_that_fails_on_one_rank_after_training_ends_all(tmp_path):
+def test_a_script_that_fails_on_one_rank_ends_all(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text(f"{KILLED}\nif group.rank == 1: raise ValueError('after training')\ngroup.barrier()")
-    failed = on_ranks(2, sys.executable, script, "later", tmp_path / "run")
+    script.write_text(f"{JOINED}if group.rank == 1: raise ValueError('after training')\ngroup.barrier()")
+    failed = on_ranks(2, sys.executable, script)
     assert failed.returncode != 0
     assert "ValueError: after training" in failed.stderr
     assert "gdkernels: rank 1 of 2" in failed.stderr
 
 
 @needs_mpi
+def test_ranks_that_wait_in_different_calls_end(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"{JOINED}a = np.ones(9)\ngroup.exchange([(1, a)], [(1, a)]) if not group.rank else group.barrier()"
+    )
+    ended = on_ranks(2, sys.executable, script)
+    assert ended.returncode == 2
+    told = r"rank (0 of 2: it waits for gradients, and rank 1 for 2 bytes of what the ranks tell each other|1 of 2: .*)"
+    assert re.search(f"gdkernels: {told}: the ranks do not make the same calls", ended.stderr)
+
+
+@needs_mpi
 def test_a_script_that_ends_on_one_rank_while_the_others_wait_for_it_ends_all(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys, time\nfrom gdkernels.groups import joined\n"
-        "group = joined('mpi')\ngroup.barrier()\n"
+        f"{JOINED}"
         "if group.rank == 1: print(time.time(), flush=True), sys.exit(int(sys.argv[1]))\n"
         "if sys.argv[2] == 'wait': group.barrier()\nelse: time.sleep(0.5)"
     )

@@ -9,7 +9,9 @@ from thread_group import on_ranks
 
 import gdkernels as gd
 from gdkernels.errors import FileError, InputError
+from gdkernels.groups import SerialGroup
 from gdkernels.tabular import conversion, surveying
+from gdkernels.tabular.ranks import by_ranks
 
 STREAM = np.random.default_rng(0)
 X = STREAM.standard_normal((203, 6)).astype(np.float32)  # the last batch is smaller, and some of its shards are
@@ -174,7 +176,7 @@ def test_checkpoints_go_on_with_another_number_of_ranks(tmp_path):
     assert len(list((tmp_path / "run").glob("step-*"))) == 3
 
 
-def test_ranks_that_disagree_are_named():
+def test_ranks_that_disagree_are_named(tmp_path):
     def other(group):
         data = (X, Y + (group.rank == 1)) if other.what == "data" else (X, Y)
         settings = {"batch_size": 40 + group.rank} if other.what == "settings" else {}
@@ -187,6 +189,55 @@ def test_ranks_that_disagree_are_named():
     shorter = "rank 1 has records: training 202, and rank 0 has 203"
     with pytest.raises(InputError, match=shorter):
         on_ranks(2, lambda group: trained(group, data=(X[: 203 - group.rank], Y[: 203 - group.rank])))
+
+    def batches(group):
+        parts = [[k, 40] for k in range(0, 200, 40)]
+        if group.rank == 1 and batches.other:
+            parts[3:] = batches.other
+        given = [(X[k : k + n], Y[k : k + n]) for k, n in parts]
+        return gd.MLP([6, 3], seed=0, backend="numpy").fit(lambda: iter(given), epochs=2, group=group)
+
+    for batches.other, message in (
+        ([[120, 30]], "rank 1 has 30 records in batch 3, and rank 0 has 40 records"),
+        ([[121, 40]], "rank 1 has other values than rank 0 in batch 3"),
+        ([[120, 40]], "rank 1 has none in batch 4, and rank 0 has 40 records"),
+    ):
+        with pytest.raises(InputError, match=message):
+            on_ranks(2, batches)
+
+    def ordered(group):
+        own = gd.Trainer(
+            gd.MLP([6, 3], seed=0, backend="numpy"),
+            group=group,
+            order=lambda epoch, n: np.roll(np.arange(n), group.rank),
+        )
+        own.fit(X, Y, epochs=1)
+
+    with pytest.raises(InputError, match="rank 1 has other order of the records than rank 0"):
+        on_ranks(2, ordered)
+
+    def calls(group):
+        network = gd.MLP([6, 3], seed=0, backend="numpy")
+        return network.fit(X, Y, epochs=1, group=group, checkpoint=tmp_path, every=f"{1 + group.rank} steps")
+
+    with pytest.raises(InputError, match="rank 1 has every '2 steps', and rank 0 has '1 steps'"):
+        on_ranks(2, calls)
+    with pytest.raises(InputError, match="rank 1 has call 'fit_many', and rank 0 has 'fit'"):
+        on_ranks(
+            2,
+            lambda g: (
+                gd.fit_many([gd.MLP([6, 3], seed=0, backend="numpy")], X, Y, epochs=1, group=g)
+                if g.rank
+                else trained(g)
+            ),
+        )
+
+    def loses(group):
+        loss = (lambda p, y, *, xp: xp.sum((p - y) ** 2, axis=1)), (lambda p, y, *, xp: xp.sum((p - y) ** 4, axis=1))
+        trained(group, loss=loss[group.rank])
+
+    with pytest.raises(InputError, match=r"the first records lose .* on rank 1, and .*: give all ranks the same loss"):
+        on_ranks(2, loses)
 
     def drifting(group):
         def change(epoch):
@@ -208,6 +259,10 @@ def test_a_callback_of_any_rank_ends_all_and_divergence_comes_to_all():
         return len(history.epochs), history.stopped
 
     assert on_ranks(3, fitted) == [(2, "a callback asked for it")] * 3
+    seen = []
+    alone = on_ranks(2, lambda group: trained(group, callbacks=[seen.append] if group.rank else [])[:2])
+    assert alone == [trained(None)[:2]] * 2
+    assert [epoch.number for epoch in seen] == [1, 2, 3, 4]
     found = on_ranks(2, lambda group: trained(group, optimizer=gd.SGD(1e30), retries=1)[2])
     assert [history.diverged for history in found] == [True, True]
 
@@ -243,6 +298,8 @@ def test_many_models_and_tables_are_dealt_to_ranks_as_jobs():
 def test_ranks_that_deal_jobs_and_disagree_are_named():
     def many(group, **settings):
         models = [gd.MLP([6, 4, 3], seed=seed, backend="numpy") for seed in range(3)]
+        if settings.pop("other", False):
+            models[2].set_parameters({name: a + 1 for name, a in models[2].network.host_parameters().items()})
         return gd.fit_many(models, X, Y + settings.pop("more", 0), group=group, **{"epochs": 1} | settings)
 
     def table(group, **settings):
@@ -253,6 +310,7 @@ def test_ranks_that_deal_jobs_and_disagree_are_named():
     for work, other, message in (
         (many, {"epochs": 2}, "rank 1 has model 0: epochs 2, and rank 0 has 1"),
         (many, {"more": 1}, "rank 1 has other data than rank 0"),
+        (many, {"other": True}, "rank 1 has other model 2: initial parameters than rank 0"),
         (many, {"rows": [None, np.arange(9), None]}, "rank 1 has model 1: rows "),
         (table, {"epochs": 3}, "rank 1 has settings: epochs 3, and rank 0 has 2"),
         (table, {"more": 1}, "rank 1 has other data than rank 0"),
@@ -269,6 +327,24 @@ def test_a_table_that_one_rank_cannot_read_ends_all(capfd, tmp_path):
     with pytest.raises(SystemExit):
         on_ranks(2, fitted)
     assert "gdkernels: rank 0 of 2: there is no file" in capfd.readouterr().err
+
+
+def test_rows_that_are_tested_are_predicted_by_one_rank_each():
+    made = []
+
+    def predicted(group, parts):
+        def part(number):
+            made.append(number)
+            return np.full((number, 2), number, np.float32)
+
+        return [(a.dtype, a.tolist()) for a in by_ranks(group, parts, part)]
+
+    for parts in (0, 2, 7):
+        one, alone = predicted(SerialGroup(), parts), sorted(made)
+        made.clear()
+        assert on_ranks(3, lambda group, parts=parts: predicted(group, parts)) == [one] * 3
+        assert sorted(made) == alone == list(range(parts))
+        made.clear()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -62,11 +62,6 @@ def test_an_mlp_takes_batches_too():
     assert mlp.predict(X).shape == (50, 1)
 
 
-def exhausted():
-    stream = iter(PAIRS)
-    return lambda: stream
-
-
 @pytest.mark.parametrize(
     ("source", "message"),
     [

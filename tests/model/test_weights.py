@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from gdkernels_numpy import NumPyBackend
+from layered import map_layers
 
 import gdkernels as gd
 from gdkernels import randomness
 from gdkernels.backend import Executable
-from gdkernels.definition.chain import map_layers
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 3)).astype(np.float32)

@@ -13,6 +13,7 @@ from gdkernels_numba.vm.job_fields import ORDERER, QUEUE
 from gdkernels_numba.vm.jobs import order_memory
 from llvmlite import ir
 
+import gdkernels as gd
 from gdkernels.backend import Job, Plan, State
 from gdkernels.backend.definition_executable import bind
 from gdkernels.backend.program import Program
@@ -102,6 +103,33 @@ def test_jobs_are_made_while_others_run_and_not_all_at_once():
     next(running)
     assert next(asked) < 20
     assert len(list(running)) == 59
+
+
+def test_nobody_waits_for_threads_that_have_nothing_to_do(monkeypatch):
+    """Two models in one pass: no thread is started for those that are left, and a thread without a job may end."""
+    ended = []
+
+    class Absent:  # threads that never come
+        def __init__(self, *_):
+            pass
+
+        start = check = wait = __init__
+
+    def work(queue):
+        ended.append(int(queue._words[QUEUE.ended // WORD]))
+        return worked(queue)
+
+    def refused(*_):
+        raise AssertionError("threads for no job")
+
+    worked = _Queue.work
+    monkeypatch.setattr("gdkernels_numba.many.OtherThreads", Absent)
+    monkeypatch.setattr("gdkernels.training.jobs.threads.ThreadPoolExecutor", refused)
+    monkeypatch.setattr(_Queue, "work", work)
+    models = [gd.MLP([3, 4, 1], seed=k, backend="numba") for k in range(2)]
+    histories = gd.fit_many(models, X, Y, epochs=2, settings={"batch_size": 8}, threads=2)
+    assert [len(history.epochs) for history in histories] == [2, 2]
+    assert ended == [1, 1]
 
 
 def test_the_queue_is_published_in_order_on_processors_that_keep_none():

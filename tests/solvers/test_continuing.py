@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gdkernels as gd
-from gdkernels.training.solvers import least_squares
+from gdkernels.training.solvers import damping
 
 DRAW = np.random.default_rng(0)
 X = DRAW.normal(size=(90, 2))
@@ -34,7 +34,7 @@ def told(made, history):
 @pytest.mark.parametrize("name", SOLVERS)
 def test_from_every_checkpoint_to_the_bit(tmp_path, name, backend, monkeypatch):
     if name == "float32":
-        monkeypatch.setattr(least_squares, "_FEW_FLOPS", 0)
+        monkeypatch.setattr(damping, "_FEW_FLOPS", 0)
     run = {"epochs": 12, "validation": 0.2, "every": "1 steps", "keep": 100, "progress": False}
     made = trainer(name, backend)
     expected = told(made, made.fit(X, Y, checkpoint=tmp_path / "whole", **run))

@@ -206,7 +206,35 @@ def test_importance_of_classes_is_of_the_log_loss(table, monkeypatch):
     assert told["columns"][0]["column"] == "a"
 
 
+def test_a_target_that_is_always_the_same_has_an_importance_and_no_r2(table):
+    predictor = gd.TabularPredictor("y", ignore="rare", **QUICK | {"epochs": 5}).fit(table)
+    found = predictor.evaluate({**table, "y": [1e3] * N}, importance=True)
+    assert found.lines()["constant"].startswith("the target is the same in all records, which has no R²")
+    assert found["importance"]["figure"] == "mse"
+    outside = (predictor.predict({**table, "a": table["a"][::-1]}) - 1e3) ** 2 - (predictor.predict(table) - 1e3) ** 2
+    told = {column["column"]: column for column in found["importance"]["columns"]}["a"]
+    assert told["importance"] == pytest.approx(outside.mean(), abs=4 * told["standard_error"])
+    assert "constant" not in predictor.evaluate(table).lines()
+
+
 # ---- drift
+
+
+def test_names_that_training_never_saw_are_said_once(table):
+    predictor = gd.TabularPredictor("y", ignore="rare", **QUICK | {"epochs": 1}).fit(table)
+    new = {name: column[:3] for name, column in table.items()} | {"name": ["u", None, "v"]}
+    with pytest.warns(UserWarning, match="column 'name': none of the 2 names in it was in training") as caught:
+        predictor.predict(new)
+    assert caught[0].filename == __file__
+    predictor.predict(new)
+    again = gd.TabularPredictor("y", ignore="rare", **QUICK | {"epochs": 1}).fit(table)
+    for known in (["u", "v", "x"], [None] * 3):
+        again.predict(new | {"name": known})
+    often = table | {"name": [f"u{k}" if k % 2 else "x" for k in range(N)]}  # half of them are always new
+    rare = gd.TabularPredictor("y", ignore="rare", **QUICK | {"epochs": 1}).fit(often)
+    rare.predict(new | {"name": ["u", None, "v"]})
+    with pytest.warns(UserWarning, match="none of the 300 names"):
+        rare.predict(table | {"name": ["v"] * N})
 
 
 def test_new_records_are_compared_with_those_of_training(table, tmp_path, capsys, monkeypatch):

@@ -109,6 +109,8 @@ def calls_of(
         arguments = (*_total(operation.total, at), *_record(operation.record, batch, at))
         name = f"total_record_{operation.total.parts.storage}"
         return [KernelCall(name, LaunchShape((1, 1), (THREADS, 1)), arguments)]
+    if isinstance(operation, ops.Transpose):
+        return [_transpose(operation, at)]
     if isinstance(operation, ops.Cast):
         source, target = operation.source, operation.target
         shape = launch_shape_of(source.rows, source.columns, row_wise=False)
@@ -300,6 +302,13 @@ def _column_sums(op: ops.ColumnSums, at: DeviceAddresses) -> KernelCall:
     sizes = _i(values.rows), _i(values.columns)
     arguments = (*sizes, *_matrix(values, at), _i(op.chunk), *_matrix(target, at), _i(op.accumulate))
     return KernelCall(f"column_sums_{target.storage}_{values.storage}", shape, arguments)
+
+
+def _transpose(op: ops.Transpose, at: DeviceAddresses) -> KernelCall:
+    source, target = op.source, op.target
+    shape = LaunchShape((-(-source.rows // ACROSS), -(-source.columns // ACROSS)), (ACROSS, THREADS // ACROSS))
+    arguments = (_i(source.rows), _i(source.columns), *_matrix(source, at), *_matrix(target, at))
+    return KernelCall(f"transpose_{source.storage}", shape, arguments)
 
 
 def _matrix(buffer: DeviceBuffer, at: DeviceAddresses) -> tuple[Any, Any]:

@@ -279,6 +279,8 @@ class _Finder:
         for name, loop in updates[-1].items():
             gradients = [n for n in loop.reads if n.id in accumulations]
             early = [n.id for phase in updates[:-1] for other in phase.values() for n in other.reads]
+            if self.task.values is not None and name in self.task.values.parameters.values():
+                continue  # what is pulled back after the batch needs it as it was
             if len(loop.outputs) != 1 or len(gradients) != 1:
                 continue
             gradient, weights = gradients[0], self.task.parameters[name]

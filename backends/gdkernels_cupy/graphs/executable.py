@@ -51,7 +51,6 @@ class MadeGraphs:
         """Return those of a program, with nothing made yet for sizes."""
         training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
         prediction = schedule_prediction(program, CUDA_FUNCTIONS)
-        prediction.refuse_values("the engine of CUDA graphs")
         return cls(training, prediction, KeptSessions(plan, number, ranks))
 
 

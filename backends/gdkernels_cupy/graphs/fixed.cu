@@ -118,6 +118,21 @@ __device__ inline void sum_by_code_job(const Place& at, int rows, int columns, c
     }
 }
 
+// The rows of a matrix become the columns of another: a block moves a square, and turns it in its shared memory.
+template <class T>
+__device__ inline void transpose_job(const Place& at, int rows, int columns, const T* from, long long from_pitch, T* to,
+                                     long long pitch) {
+    constexpr int SIDE = 32;
+    __shared__ T square[SIDE][SIDE + 1];  // the numbers of a column are in different banks
+    const int row = at.block_x * SIDE, column = at.block_y * SIDE;
+    for (int k = at.y; k < SIDE; k += at.threads_y)
+        if (row + k < rows && column + at.x < columns)
+            square[k][at.x] = from[(row + k) * from_pitch + column + at.x];
+    __syncthreads();
+    for (int k = at.y; k < SIDE; k += at.threads_y)
+        if (column + k < columns && row + at.x < rows) to[(column + k) * pitch + row + at.x] = square[at.x][k];
+}
+
 // A copy in another storage.
 __device__ inline void cast_job(const Place& at, int rows, int columns, const float* from, long long pitch, bfloat16* to,
                                 long long to_pitch) {

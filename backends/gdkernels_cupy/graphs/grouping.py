@@ -223,6 +223,6 @@ def _buffers(op: Operation) -> list[DeviceBuffer]:
             return [op.values, op.target]
         case ops.Total():
             return [op.parts]
-        case ops.Cast():
+        case ops.Cast() | ops.Transpose():
             return [op.source, op.target]
     return []

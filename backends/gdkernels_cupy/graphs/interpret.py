@@ -60,6 +60,7 @@ class Interpreter:
             ops.LoopPass: self._loop,
             ops.ColumnSums: self._column_sums,
             ops.Total: self._total,
+            ops.Transpose: self._transpose,
             ops.Cast: self._cast,
             ops.BiasRows: self._bias_rows,
             ops.RecordNumbers: self._record,
@@ -236,6 +237,9 @@ class Interpreter:
     def _total(self, op: ops.Total) -> None:
         before = self.numbers[op.number] if op.accumulate else 0.0
         self.numbers[op.number] = before + op.factor * self.read(op.parts).sum(dtype=np.float64)
+
+    def _transpose(self, op: ops.Transpose) -> None:
+        self.write(op.target, self.read(op.source).T)
 
     def _cast(self, op: ops.Cast) -> None:
         self.write(op.target, self.read(op.source))

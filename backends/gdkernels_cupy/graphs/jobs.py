@@ -98,6 +98,11 @@ def _fixed() -> dict[str, KernelJob]:
             _job(f"total_{storage}", "total_job", total),
             _job(f"total_record_{storage}", "total_record_job", both),
             _job(
+                f"transpose_{storage}", "transpose_job",
+                f"int rows, int columns, const {cuda[storage]}* from, long long from_pitch, {cuda[storage]}* to, "
+                "long long pitch",
+            ),
+            _job(
                 f"sum_by_code_{storage}", "sum_by_code_job",
                 f"int rows, int columns, const {cuda[storage]}* codes, long long codes_pitch, int last, "
                 f"const {cuda[storage]}* values, long long values_pitch, {cuda[storage]}* to, long long pitch",

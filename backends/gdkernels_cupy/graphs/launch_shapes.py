@@ -8,7 +8,7 @@ __all__ = ["ACROSS", "ROW_COLUMNS", "THREADS", "LaunchShape", "chunks_of", "laun
 
 THREADS = 256  # in a block
 ELEMENTS = 4  # neighbours in a row, which a thread takes at once
-ACROSS = 32  # columns that a block sums, with THREADS / ACROSS threads each
+ACROSS = 32  # columns that a block sums, with THREADS / ACROSS threads each; and the side of what it transposes
 
 _BLOCKS = 1024  # at most along each dimension: beyond it a thread takes more rows
 _WARP = 32

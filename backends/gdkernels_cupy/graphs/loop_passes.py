@@ -6,16 +6,16 @@ from gdkernels.lowering.elementwise import Recipe
 from gdkernels.lowering.steps import COLUMN, NUMBER, Loop, kind_of
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.graphs import operations as ops
-from gdkernels_cupy.graphs.launch_shapes import launch_shape_of
+from gdkernels_cupy.graphs.launch_shapes import chunks_of, launch_shape_of
 from gdkernels_cupy.graphs.operations import DeviceBuffer, LoopKernel, matrix, vector
 from gdkernels_cupy.graphs.step_numbers import StepNumbers
 from gdkernels_cupy.graphs.tile_storage import TileStorage
 from gdkernels_cupy.graphs.value_store import MicroBatch, ValueStore
 
-__all__ = ["LoopPasses"]
+__all__ = ["SUMMED_AT_ONCE", "LoopPasses", "factor_of_sum", "sums_of_columns"]
 
 # Numbers of a batch's records that one block sums in the time of a launch, beside the updates.
-_SUMMED_AT_ONCE = 1 << 12
+SUMMED_AT_ONCE = 1 << 12
 
 
 class LoopPasses:
@@ -45,7 +45,7 @@ class LoopPasses:
     ) -> list[ops.Operation]:
         """Return the operations of a loop over `rows` · `columns`; `at` learns where its reductions are."""
         recipe = self._task.recipes[id(step)]
-        factor = _factor_of_sum(recipe) if step.kind == COLUMN and columns <= _SUMMED_AT_ONCE else None
+        factor = factor_of_sum(recipe) if step.kind == COLUMN and columns <= SUMMED_AT_ONCE else None
         if factor is not None and isinstance(column := reads[0], DeviceBuffer):
             return [ops.Total(column, self._numbers.places[step.reductions[0].id], at.adds, factor)]
         real = "float64" if step.kind == NUMBER else self._real
@@ -74,7 +74,18 @@ class LoopPasses:
         return [ops.LoopPass(kernel, rows, columns, reads, writes, tuple(parts), column_parts), *totals]
 
 
-def _factor_of_sum(recipe: Recipe) -> float | None:
+def sums_of_columns(
+    values: DeviceBuffer, target: DeviceBuffer, parts_name: str, *, accumulate: bool = False
+) -> list[ops.Operation]:
+    """Return the operations that sum columns: in parts first, if there are many rows."""
+    chunk, chunks = chunks_of(values.rows)
+    if chunks == 1:
+        return [ops.ColumnSums(values, chunk, target, accumulate=accumulate)]
+    parts = matrix(parts_name, chunks, target.columns, target.storage)
+    return [ops.ColumnSums(values, chunk, parts), ops.ColumnSums(parts, chunks, target, accumulate=accumulate)]
+
+
+def factor_of_sum(recipe: Recipe) -> float | None:
     """Return c where a loop does nothing but sum c · what it reads over the batch; None for any other."""
     if recipe.outputs or len(recipe.reductions) != 1:
         return None

@@ -30,12 +30,12 @@ from gdkernels_cupy.graphs.epilogue_fusion import (
     FusedProduct,
     fuse_epilogues,
 )
-from gdkernels_cupy.graphs.launch_shapes import chunks_of
-from gdkernels_cupy.graphs.loop_passes import LoopPasses
-from gdkernels_cupy.graphs.operations import DeviceBuffer, OperationList, matrix
+from gdkernels_cupy.graphs.loop_passes import LoopPasses, sums_of_columns
+from gdkernels_cupy.graphs.operations import DeviceBuffer, OperationList
 from gdkernels_cupy.graphs.shard_sums import DealtShards, ShardSums
 from gdkernels_cupy.graphs.step_numbers import StepNumbers
 from gdkernels_cupy.graphs.tile_storage import TileStorage
+from gdkernels_cupy.graphs.value_operations import ValueOperations
 from gdkernels_cupy.graphs.value_store import MicroBatch, ValueStore, auxiliary
 
 __all__ = ["lower"]
@@ -90,7 +90,9 @@ class _Lowering:
         self.values = ValueStore(sizes, task.batch, self.real, self.operand_storage, multiplied, in_full, bordered)
         self.passes = LoopPasses(task, self.numbers, self.storage, self.values, self.real)
         self.operations: list[ops.Operation] = []
-        self.parameters = {name: self.values.parameter(name, node) for name, node in task.parameters.items()}
+        self.parameters = {
+            name: self.values.parameter(name, node) for name, node in task.parameters.items() if node.shape
+        }
         # Sums of products are added to what is there as they are made: such an update is the product alone.
         self.added = {
             n.id: name
@@ -100,6 +102,9 @@ class _Lowering:
         }
         self.copies: dict[str, DeviceBuffer] = {}
         self.borders: dict[str, ops.BiasRows] = {}
+        self.of_parameters = ValueOperations(
+            task.values, self.numbers, self.values, self.parameters, self.copies, self.real
+        )
 
     # ---- the whole
 
@@ -107,9 +112,10 @@ class _Lowering:
         steps = self.schedule.tile
         if self.operand_storage:
             weights = [s.weights.attribute for s in steps if isinstance(s, Product)]
-            self.copies = {n: self.values.operand_copy(self.parameters[n]) for n in dict.fromkeys(weights)}
+            self.copies |= {n: self.values.operand_copy(self.parameters[n]) for n in weights}
             self._add_borders()
-        self.operations += [ops.BeginStep(), *self.borders.values()]
+        self.operations += [ops.BeginStep(), *self.of_parameters.before()]
+        self.operations += [replace(border, bias=self.parameters[border.bias.name]) for border in self.borders.values()]
         sums = None if self.dealt is None else self._shards(self.dealt)
         first = 0
         for piece, rows in enumerate(self.pieces if sums is None else ()):
@@ -117,22 +123,28 @@ class _Lowering:
             self._tile(at)
             first += rows
         if self.task.output is None:
+            self.operations += self.of_parameters.after()
             self._update()
             record = [self.numbers.places[n.id] for n in (self.task.error, self.task.norm) if n is not None]
             self.operations.append(ops.RecordNumbers(tuple(record)))
         output = None if self.task.output is None else at.full[self.task.output.id]
-        copies = [self.borders[n].weights if n in self.borders else copy for n, copy in self.copies.items()]
-        lasting = [*self.parameters.values(), *copies, *([] if output is None else [output])]
+        parameters, copies = map(self._of_the_caller, (self.parameters, self.copies))
+        whole = [self.borders[n].weights if n in self.borders else copy for n, copy in copies.items()]
+        lasting = [*parameters.values(), *whole, *([] if output is None else [output])]
         lasting += [] if sums is None else sums.buffers
         return OperationList(
             tuple(self.operations),
             tuple(lasting),
-            self.parameters,
-            self.copies,
+            parameters,
+            copies,
             self.numbers.scalars,
             self.numbers.count,
             output,
         )
+
+    def _of_the_caller(self, buffers: Mapping[str, DeviceBuffer]) -> dict[str, DeviceBuffer]:
+        """Return those buffers that do not stand for what a step computes of the others."""
+        return {name: buffer for name, buffer in buffers.items() if name not in self.task.computed}
 
     def _shards(self, dealt: DealtShards) -> ShardSums:
         """Sum over the shards of this rank, and over those of all ranks."""
@@ -291,12 +303,8 @@ class _Lowering:
     def _sum_columns(self, step: Accumulation, target: DeviceBuffer, at: MicroBatch) -> None:
         """Add up the columns of what the blocks of a loop left of them, or of the values themselves."""
         values = at.column_parts.get(step.right.id) or at.full[step.right.id]
-        chunk, chunks = chunks_of(values.rows)
-        if chunks > 1:
-            parts = matrix(f"parts of {target.name} of {at.piece}", chunks, target.columns, self.real)
-            self.operations.append(ops.ColumnSums(values, chunk, parts))
-            values, chunk = parts, chunks
-        self.operations.append(ops.ColumnSums(values, chunk, target, accumulate=at.adds))
+        name = f"parts of {target.name} of {at.piece}"
+        self.operations += sums_of_columns(values, target, name, accumulate=at.adds)
 
     def _sums(self, step: Accumulation) -> ops.ProductEpilogue:
         """Return the epilogue that sums the columns of the right operand on the way, if they are wanted."""

@@ -47,7 +47,6 @@ class GraphProducts(Products):
         self._program, self._number = replace(program, objective=None, optimizer=None), number
         self._plan = replace(plan, choices={**plan.choices, **_PLAIN})
         self._task = schedule_products(self._program, CUDA_FUNCTIONS)
-        self._task.refuse_values("it")
         self._width = self._task.sizes[str(self._task.parameters[SUM_OF_PRODUCTS].shape[0])]
         self._kept: dict[str, KeptSessions] = {}
         self._predictions: dict[str, CudaGraphExecutable] = {}
@@ -82,7 +81,7 @@ class GraphProducts(Products):
 
             def run() -> None:
                 session = kept.trained_by(shape, training)
-                session.run({n: named[n] for n in self._task.parameters}, sources, order, table_of(session, known))
+                session.run({n: named[n] for n in session.op_list.parameters}, sources, order, table_of(session, known))
 
             kept.retrying(shape, run)
             self._algorithms |= kept.maker.algorithms

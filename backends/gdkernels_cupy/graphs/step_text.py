@@ -25,6 +25,7 @@ _WORDS: dict[type, str] = {
     ops.LoopPass: "loop",
     ops.ColumnSums: "column sums",
     ops.Total: "total",
+    ops.Transpose: "transpose",
     ops.Cast: "cast",
     ops.BiasRows: "bias rows",
     ops.RecordNumbers: "record",

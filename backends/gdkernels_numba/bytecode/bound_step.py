@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from itertools import product
 from typing import Any
@@ -14,30 +14,17 @@ from gdkernels.lowering.scalars import ScalarTable
 from gdkernels.lowering.schedule import PREDICTION
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, Matrix, address_of, allocate, panels_of
-from gdkernels_numba.bytecode.column_parallel import changed_on_the_way, columns_of_thread, write_column_parallel
+from gdkernels_numba.bytecode.contexts import context_of
 from gdkernels_numba.bytecode.layout import StepLayout
-from gdkernels_numba.bytecode.row_parallel import write_row_parallel
-from gdkernels_numba.bytecode.stream import InstructionStream
+from gdkernels_numba.bytecode.step_streams import write_streams
 from gdkernels_numba.bytecode.turn_state import TurnState
-from gdkernels_numba.bytecode.update import (
-    write_blocks,
-    write_changes,
-    write_columns,
-    write_copies,
-    write_numbers,
-    write_result,
-    write_sums,
-)
-from gdkernels_numba.bytecode.values import write_values
 from gdkernels_numba.bytecode.workspace import Workspace
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.compilation import Kernels
-from gdkernels_numba.ir.vector import GRANULE, LINE
-from gdkernels_numba.plan import GRAIN, StepChoices
-from gdkernels_numba.vm.block_instructions import ForBlocks
+from gdkernels_numba.plan import StepChoices
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import TOTALS
-from gdkernels_numba.vm.thread_context import CONTEXT, ThreadContext
+from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = ["BoundStep"]
 
@@ -77,8 +64,7 @@ class BoundStep:
         self._scalars = ScalarTable(self.layout.scalars)
         self._sizes: dict[str, npt.NDArray[np.float64] | float] = {name: float(n) for name, n in sizes.items()}
         self.writers = [InstructionWriter(self.layout, kernels, k) for k in range(self.layout.contexts)]
-        self._kept_bounds: list[npt.NDArray[np.int64]] = []  # which streams point to
-        self._write_streams()
+        self._kept_bounds = write_streams(self.writers, self.choices)
         self._streams = [
             {id(stream): self._in_bank(bank, stream.array()) for writer in self.writers for stream in writer.streams}
             for bank in range(2 if self.layout.shift else 1)
@@ -129,152 +115,17 @@ class BoundStep:
         StepLayout(task, sizes, choices, kernels.format, arena, whole_gradients=whole_gradients)
         return arena.size
 
-    # ---- instruction streams
-
-    def _write_streams(self) -> None:
-        task, layout = self.task, self.layout
-        write_tile = write_column_parallel if self.choices.column_parallel else write_row_parallel
-        for writer in self.writers[: layout.tile_contexts]:
-            write_tile(writer, task.output)
-        changed = {name for names in task.schedule.written.values() for name in names}
-        given = {name: matrix for name, matrix in layout.parameters.items() if name not in layout.computed}
-        for (name, matrix), (k, writer) in product(given.items(), enumerate(self._updating)):
-            flat = layout.forms.is_flat(name)
-            rows = layout.forms.numbers(name) // matrix.columns if flat else layout.forms.rows(name)
-            first, stop = (rows * j // layout.update_pieces for j in (k, k + 1))
-            writer.write_parameter(name, matrix, first, stop, back=name in changed)
-            if flat and writer is self._updating[-1]:
-                writer.write_rest(name, matrix, layout.forms.numbers(name) % matrix.columns)
-        for writer, name, first, stop in self._shared(n for n in given if n in layout.copied):
-            columns = layout.parameters[name].columns
-            blocks = ForBlocks(rows=layout.forms.rows(name), columns=columns, first=first, stop=stop)
-            with writer.transposes.with_body(blocks):
-                write_copies(writer, writer.transposes, name)
-        write_values(self.writers[0], self.writers[0].transposes)
-        changing = self.writers[: self.choices.threads] if layout.updates_by_thread else self._updating
-        for phase, writer in product(range(len(task.schedule.updates)), changing):
-            stream = writer.updates[phase] if phase else writer.phases[0]
-            write_numbers(writer, stream, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
-        if task.output is None:
-            for (k, node), writer in product(enumerate((task.error, task.norm)), changing):
-                if node is not None:
-                    write_result(writer, node, layout.results + WORD * k)
-            for k, writer in enumerate(self._updating):
-                write_sums(writer, writer.sums, k, layout.update_pieces)
-            write_values(self.writers[0], self.writers[0].way_back, back=True)
-            write_values(self.writers[0], self.writers[0].values)
-            self._write_updates()
-
-    @property
-    def _updating(self) -> list[InstructionWriter]:
-        """The writers of the pieces of an update."""
-        return self.writers[: self.layout.update_pieces]
-
-    def _write_updates(self) -> None:
-        layout = self.layout
-        phases = range(len(self.task.schedule.updates))
-        names = [n for n in layout.parameters if "." not in n and n not in layout.computed]
-        if layout.updates_by_thread:
-            for (name, bounds), writer in product(self._bounds(names), self.writers[: self.choices.threads]):
-                self._kept_bounds.append(bounds)
-                write_changes(writer, name, bounds.ctypes.data)
-            return
-        if not self.choices.column_parallel:
-            self._write_shared(names)
-            return
-        self._write_shared([n for n in names if layout.forms.is_flat(n)])
-        # The columns that the thread of this piece multiplied with, and may still have in its cache.
-        changed = changed_on_the_way(layout).values()
-        for phase, writer, name in product(phases, self._updating, names):
-            if name not in changed and not layout.forms.is_flat(name):
-                for start, stop in columns_of_thread(writer, layout.parameters[name].columns):
-                    write_columns(writer, phase, name, start, stop)
-
-    def _write_shared(self, names: Sequence[str]) -> None:
-        for phase, (writer, name, first, stop) in product(range(len(self.task.schedule.updates)), self._shared(names)):
-            write_blocks(writer, phase, name, first, stop)
-
-    def _shared(self, names: Iterable[str]) -> Iterator[tuple[InstructionWriter, str, int, int]]:
-        """Give each piece consecutive blocks of each parameter."""
-        for name, bounds in self._bounds(names):
-            for writer, first, stop in zip(self._updating, bounds[:-1], bounds[1:], strict=True):
-                if first < stop:
-                    yield writer, name, int(first), int(stop)
-
-    def _bounds(self, names: Iterable[str]) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
-        """Yield for each parameter where the blocks of each piece begin; all pieces are about the same work."""
-        costs = {name: self.layout.block_costs(name) for name in names}
-        pieces = self.layout.update_pieces
-        loads = np.zeros(pieces)
-        for name, cost in sorted(costs.items(), key=lambda item: -float(item[1].sum())):
-            wanting = np.maximum((loads.sum() + cost.sum()) / pieces - loads, 0.0)
-            edges = np.cumsum(wanting / wanting.sum() * cost.sum())
-            piece_of = np.minimum(np.searchsorted(edges, np.cumsum(cost) - cost / 2), pieces - 1)
-            loads += np.bincount(piece_of, cost, pieces)
-            yield name, np.searchsorted(piece_of, range(pieces + 1)).astype(np.int64)
-
     def _context(self, number: int, bank: int) -> npt.NDArray[np.int64]:
-        layout, choices, writer, form = self.layout, self.choices, self.writers[number], self.kernels.format
-        shift, banks = bank * layout.shift, len(self._streams)
-
-        def at(stream: InstructionStream) -> int:
-            return self._streams[bank][id(stream)].ctypes.data
-
-        updates = [*(at(t) for t in writer.phases), 0, 0, 0, 0, 0]
-        context = ThreadContext(
-            thread=number,
-            threads=choices.threads,
+        streams = self._streams[bank]
+        return context_of(
+            self.writers[number],
+            self.choices,
+            lambda stream: streams[id(stream)].ctypes.data,
             contexts=self._addresses.ctypes.data,
-            in_bank=layout.contexts,
-            banks=banks,
-            turns=layout.turns,
-            claims=layout.turns + layout.claims,
-            watched=layout.turns if banks > 1 else layout.zeros,
-            float_state=self.kernels.address["float_state"],
-            saved_state=layout.saved_state[number] if number < choices.threads else 0,
-            panel=form.panel,
-            lanes_log2=form.lanes.bit_length() - 1,
-            product_depth=choices.product_depth,
-            product_panels=choices.product_depth // form.left_panel,
-            sums_depth=choices.sums_depth,
-            sums_by_piece=int(choices.sums_by_piece),
-            bf16=int(form.bf16),
-            batch=self.sizes["B"],
-            tile_rows=choices.tile_rows,
-            grain=GRANULE if form.bf16 and not choices.tile_local_gradients else GRAIN,
-            all_rows=int(choices.column_parallel),
-            row_pieces=choices.pieces,
-            tiles=layout.tiles,
-            by_piece=int(layout.by_piece),
-            updates_by_thread=int(layout.updates_by_thread),
-            segments=1 + self._barriers(),
-            update_pieces=layout.update_pieces,
-            updates=len(writer.phases),
-            operands=layout.operand_base[number] + shift,
-            scalar_count=len(layout.scalars),
-            numbers=layout.number_base[number] + shift,
-            partials=layout.part_base + number * layout.part_bytes + shift,
-            partial_bytes=layout.part_bytes,
-            partial_count=len(layout.totals),
-            found=layout.found + shift,
-            gradient_bytes=layout.gradient_bytes,
-            before=at(writer.before),
-            transposes=at(writer.transposes),
-            tile=at(writer.tile),
-            update=updates[0],
-            second_update=updates[1],
-            third_update=updates[2],
-            fourth_update=updates[3],
-            fifth_update=updates[4],
-            result=at(writer.result),
-            after=at(writer.after),
-            totals=layout.results,
+            bank=bank,
+            banks=len(self._streams),
+            barriers=self.writers[0].barriers,
         )
-        return np.array([*context, *[0] * (-len(context) % (2 * LINE // WORD))], np.int64)  # each in lines of its own
-
-    def _barriers(self) -> int:
-        """Return how often the pieces of the rows wait for each other; all do alike."""
-        return self.writers[0].barriers
 
     # ---- for threads that each run it on their own
 

@@ -21,8 +21,10 @@ from gdkernels.lowering.steps import (
     Product,
     kind_of,
 )
+from gdkernels_numba.bytecode.gradient_blocks import write_gradient
 from gdkernels_numba.bytecode.layout import StepLayout, runs_over
-from gdkernels_numba.bytecode.update import write_change, write_gradient, written_by
+from gdkernels_numba.bytecode.tile_moves import write_gather, write_move, write_scatter
+from gdkernels_numba.bytecode.update import write_change, written_by
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.vm.block_instructions import ForBlocks, MultiplyBack
 from gdkernels_numba.vm.fields import StridedAddress
@@ -82,7 +84,7 @@ def write_column_parallel(writer: InstructionWriter, prediction: Node | None) ->
         elif isinstance(step, (Copy, EntryProduct, LookUp, Outer)):
             writer.write_barrier()
             if writer.number == 0:
-                writer.write_move(step)
+                write_move(writer, step)
         elif isinstance(step, Product):
             writer.write_barrier()
             fused = following if isinstance(following, Loop) and runs_over(following, step.node) else None
@@ -96,7 +98,7 @@ def write_column_parallel(writer: InstructionWriter, prediction: Node | None) ->
     if prediction is not None:
         writer.write_barrier()
         if writer.number == 0:
-            writer.write_scatter(prediction)
+            write_scatter(writer, prediction)
 
 
 def _reduces_rows(writer: InstructionWriter, loop: Loop) -> bool:
@@ -123,11 +125,11 @@ def _write_gather(writer: InstructionWriter, step: Gather, number: int) -> None:
     layout, pieces = writer.layout, writer.layout.choices.pieces
     if layout.forms.kind(step.node) == COLUMN or layout.forms.size(step.node, 1) < pieces * writer.format.padding:
         if number % pieces == writer.number:
-            writer.write_gather(step)
+            write_gather(writer, step)
             writer.write_packed(step.node)
         return
     for start, stop in columns_of_thread(writer, layout.forms.size(step.node, 1)):
-        writer.write_gather(step, start, stop)
+        write_gather(writer, step, start, stop)
         writer.write_packed(step.node, start, stop)
 
 

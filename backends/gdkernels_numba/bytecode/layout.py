@@ -102,7 +102,7 @@ class StepLayout:
     ) -> None:
         self.task, self.sizes, self.choices, self.format = task, sizes, choices, format
         self.values = task.values
-        self.computed = frozenset[str]() if task.values is None else frozenset(task.values.outputs)
+        self.computed = task.computed
         self._arena = arena
         result, pieces = task.schedule, choices.pieces
         self.by_piece = choices.column_parallel or format.bf16

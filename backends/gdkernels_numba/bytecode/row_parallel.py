@@ -3,6 +3,7 @@
 from gdkernels.graph.nodes import Node
 from gdkernels.lowering.steps import Accumulation, Copy, EntryProduct, Gather, LookUp, Loop, Outer, Product
 from gdkernels_numba.bytecode.layout import runs_over
+from gdkernels_numba.bytecode.tile_moves import write_gather, write_move, write_scatter
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.vm.fields import StridedAddress
 from gdkernels_numba.vm.tile_instructions import AddTileGradient, AddTileSums
@@ -18,10 +19,10 @@ def write_row_parallel(writer: InstructionWriter, prediction: Node | None) -> No
         if k <= done:
             continue
         if isinstance(step, Gather):
-            writer.write_gather(step)
+            write_gather(writer, step)
             writer.write_packed(step.node)
         elif isinstance(step, (Copy, EntryProduct, LookUp, Outer)):
-            writer.write_move(step)
+            write_move(writer, step)
         elif isinstance(step, Product):
             following = steps[k + 1] if k + 1 < len(steps) else None
             fused = following if isinstance(following, Loop) and runs_over(following, step.node) else None
@@ -35,7 +36,7 @@ def write_row_parallel(writer: InstructionWriter, prediction: Node | None) -> No
         elif writer.layout.gradients.is_private(step):
             _write_accumulation(writer, step)
     if prediction is not None:
-        writer.write_scatter(prediction)
+        write_scatter(writer, prediction)
 
 
 def _write_loop(writer: InstructionWriter, step: Loop) -> None:

@@ -19,9 +19,11 @@ from gdkernels.lowering.steps import Accumulation
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import panels_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
+from gdkernels_numba.bytecode.gradient_blocks import write_gradient, write_sums
 from gdkernels_numba.bytecode.stream import InstructionStream
-from gdkernels_numba.bytecode.update import write_change, write_copies, write_gradient, write_numbers, write_sums
+from gdkernels_numba.bytecode.update import write_change, write_numbers
 from gdkernels_numba.bytecode.values import write_values
+from gdkernels_numba.bytecode.weight_copies import write_copies
 from gdkernels_numba.compilation import Kernels
 from gdkernels_numba.plan import StepChoices
 from gdkernels_numba.vm.block_instructions import ForBlocks
@@ -127,9 +129,8 @@ class ShardStep:
 
     @property
     def totals(self) -> npt.NDArray[np.float64]:
-        found: npt.NDArray[np.float64] = np.zeros(len(self._in_rows))
-        for of_tile in self._found:  # one after the other, as the interpreter adds them
-            found += of_tile[self._in_rows]
+        # One after the other, as the interpreter adds them to 0.
+        found: npt.NDArray[np.float64] = np.add.accumulate(self._found[:, self._in_rows], axis=0)[-1] + 0.0
         return found
 
     @property

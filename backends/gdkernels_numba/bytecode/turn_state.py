@@ -55,7 +55,7 @@ class TurnState:
             self._end()
         else:
             run_on_threads(jobs, self._give_up, spare=True)
-            self._end()
+            self.words[_LOST] += self._end()
 
     def _begin(self) -> bool:
         """Prepare for a run, and return whether one thread works alone as it begins."""
@@ -66,13 +66,15 @@ class TurnState:
         words[_BEGAN], words[_PHASE], words[_ON_CORE] = now, 0, time.thread_time_ns()
         return bool(now < words[TURN_WORDS.alone_until // WORD])
 
-    def _end(self) -> None:
-        """Count the time until the last thread was back as lost."""
+    def _end(self) -> int:
+        """Count the time since this thread has done its part, until the last one was back, and return it."""
         words = self.words
+        # The system looks who comes next when it is asked how long this thread had a core, and may take the core away:
+        # so this comes first, or what a crowd costs would be counted in no run.
+        words[_WITH_CORE] += time.thread_time_ns() - int(words[_ON_CORE])
         waited = time.monotonic_ns() - int(words[_BEGAN])
         words[_SPENT] += waited
-        words[_LOST] += waited
-        words[_WITH_CORE] += time.thread_time_ns() - int(words[_ON_CORE])
+        return waited
 
     def _give_up(self) -> None:
         """End the run of threads that wait for one that will never come."""

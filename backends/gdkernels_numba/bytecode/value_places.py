@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from gdkernels.graph.nodes import Dim, Node
-from gdkernels.lowering.value_steps import Pass, ValueSteps, is_matrix, is_number, vector_of
+from gdkernels.graph.nodes import Node
+from gdkernels.lowering.value_steps import Pass, ValueSteps, extents, is_matrix, is_number, vector_of
 from gdkernels_numba.bytecode.arena import Arena, Matrix
 from gdkernels_numba.ir.vector import padded
 
-__all__ = ["ValuePlaces", "extents", "number_of"]
+__all__ = ["ValuePlaces"]
 
 _NUMBER = 8
 
@@ -42,14 +42,3 @@ class ValuePlaces:
     def of(self, value: Node) -> Matrix | int | None:
         """Return where a value is, or None for an input."""
         return self._places.get(vector_of(value).id)
-
-
-def number_of(size: Dim | int) -> int:
-    """Return the number that a size of a value stands for."""
-    return size if isinstance(size, int) else size.size or 0
-
-
-def extents(value: Node) -> tuple[int, int]:
-    """Return the rows and the columns that a loop over a value has: a vector is one row."""
-    rows, columns = map(number_of, value.shape)
-    return (rows, columns) if rows > 1 and columns > 1 else (1, max(rows, columns))

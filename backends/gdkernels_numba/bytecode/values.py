@@ -11,12 +11,13 @@ from gdkernels.lowering.value_steps import (
     ValueProduct,
     ValueStep,
     ValueSteps,
+    extents,
     is_matrix,
+    number_of,
 )
 from gdkernels_numba.bytecode.arena import Matrix, panels_of
 from gdkernels_numba.bytecode.stream import InstructionStream
-from gdkernels_numba.bytecode.update import write_copies
-from gdkernels_numba.bytecode.value_places import extents, number_of
+from gdkernels_numba.bytecode.weight_copies import write_copies
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.vm.block_instructions import (
     CopyColumnsOfValue,

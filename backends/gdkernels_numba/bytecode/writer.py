@@ -4,8 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from gdkernels.graph.nodes import Node
-from gdkernels.lowering.schedule import PREDICTION
-from gdkernels.lowering.steps import COLUMN, Copy, EntryProduct, Gather, LookUp, Loop, Outer, Part, Product
+from gdkernels.lowering.steps import COLUMN, Loop, Product
 from gdkernels_numba.bytecode.arena import Matrix
 from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.packed import PackedForms
@@ -15,28 +14,16 @@ from gdkernels_numba.ir.vector import LINE
 from gdkernels_numba.vm.block_instructions import Barrier, LoadParameter, StoreParameter
 from gdkernels_numba.vm.fields import StridedAddress
 from gdkernels_numba.vm.instructions import (
-    GATHER_COLUMN,
-    GATHER_PANELS,
     INSTRUCTIONS,
     LOAD_PARAMETER,
-    LOOK_UP_ROWS,
-    MULTIPLY_ENTRIES,
-    SCATTER_ROWS,
     STORE_PARAMETER,
 )
 from gdkernels_numba.vm.tile_instructions import (
-    CopyColumns,
     DotRows,
-    GatherColumn,
-    GatherPanels,
-    LookUpRows,
     LoopOverColumn,
     LoopOverTile,
-    MultiplyEntries,
-    MultiplyRows,
     MultiplyTile,
     PackTile,
-    ScatterRows,
 )
 
 __all__ = ["Factors", "InstructionWriter", "Patch"]
@@ -144,14 +131,14 @@ class InstructionWriter:
         load = LoadParameter(
             kernel=self.kernel("rows_in"), rows=rows, columns=columns, plain=0, plain_row=row, panels=panels
         )
-        self._add_patched(self.before, load, LOAD_PARAMETER.at.plain, name, first * row)
+        self.add_patched(self.before, load, LOAD_PARAMETER.at.plain, name, first * row)
         if back:
             store = StoreParameter(
                 kernel=self.kernel("rows_out"), rows=rows, columns=columns, plain=0, plain_row=row, panels=panels
             )
-            self._add_patched(self.after, store, STORE_PARAMETER.at.plain, name, first * row)
+            self.add_patched(self.after, store, STORE_PARAMETER.at.plain, name, first * row)
 
-    def _add_patched(
+    def add_patched(
         self, stream: InstructionStream, instruction: tuple[Any, ...], field: int, name: str, offset: int
     ) -> None:
         """Append an instruction whose word at `field` takes the address of the caller's array `name`."""
@@ -202,141 +189,6 @@ class InstructionWriter:
         )
 
     # ---- on a tile
-
-    def write_gather(self, step: Gather, start: int = 0, stop: int | None = None) -> None:
-        """Write a gather of the columns from `start` to `stop`."""
-        size, name = self.format.size, step.node.attribute
-        kernel = self.kernel("rows_in")
-        if self.layout.forms.kind(step.node) == COLUMN:
-            to = self.layout.in_tile(step.node, self.number).base
-            column = GatherColumn(kernel=kernel, plain=0, plain_row=size, to=to)
-            self._add_patched(self.tile, column, GATHER_COLUMN.at.plain, name, 0)
-            return
-        matrix, address = self.layout.buffer(step.node, self.number)
-        rows = GatherPanels(
-            kernel=kernel,
-            columns=(matrix.columns if stop is None else stop) - start,
-            plain=0,
-            plain_row=matrix.columns * size,
-            to=address._replace(base=self.layout.at_column(matrix, start)),
-            pitch=matrix.pitch,
-        )
-        self._add_patched(self.tile, rows, GATHER_PANELS.at.plain, name, start * size)
-
-    def _write_entry_product(self, step: EntryProduct) -> None:
-        """Write the product of the caller's entries with weights."""
-        layout, name = self.layout, step.weights.attribute
-        result, c = layout.buffer(step.node, self.number)
-        begin = self.add_with_entries(
-            self.tile,
-            MultiplyEntries(
-                kernel=self.kernel("multiply_entries"),
-                columns=result.columns,
-                starts=0,
-                numbers=0,
-                values=0,
-                w=layout.rows_of(name),
-                c=c,
-                c_pitch=result.pitch,
-            ),
-        )
-        if name in layout.forms.plain:
-            self.patches.append(Patch(self.tile, begin + MULTIPLY_ENTRIES.at.w.base, name, 0))
-
-    def write_move(self, step: Copy | EntryProduct | LookUp | Outer) -> None:
-        """Write, in all columns, a copy of columns, rows that are looked up, a product with entries or one of rows."""
-        if isinstance(step, EntryProduct):
-            self._write_entry_product(step)
-        elif isinstance(step, Outer):
-            self._write_outer(step)
-        elif isinstance(step, LookUp):
-            self._write_look_up(step)
-        else:
-            for part in step.parts:
-                self._write_copy(step.node, part)
-        looked_up_beside = isinstance(step, LookUp) and step.node.op == "concat"  # what is copied there comes after it
-        if self.layout.forms.kind(step.node) != COLUMN and not looked_up_beside:
-            self.write_packed(step.node)
-
-    def _write_look_up(self, step: LookUp) -> None:
-        layout, name = self.layout, step.table.attribute
-        source, numbers = layout.buffer(step.source, self.number)
-        result, to = layout.buffer(step.node, self.number)
-        begin = self.tile.add(
-            LookUpRows(
-                kernel=self.kernel("look_up"),
-                columns=layout.forms.size(step.table, 1),
-                last=layout.forms.size(step.table, 0) - 1,
-                numbers=numbers._replace(base=layout.at_column(source, step.column)),
-                numbers_pitch=source.pitch,
-                table=layout.rows_of(name),
-                to=to,
-                pitch=result.pitch,
-                column=step.to,
-                kept=layout.codes.get(step.codes.id, 0),
-            )
-        )
-        if name in layout.forms.plain:
-            self.patches.append(Patch(self.tile, begin + LOOK_UP_ROWS.at.table.base, name, 0))
-
-    def _write_outer(self, step: Outer) -> None:
-        layout = self.layout
-        left, right = step.left, step.right
-        if layout.forms.size(right, 1) == 1:  # long rows of products, not many of one number; their order is the same
-            left, right = right, left
-        (first, a), (second, d) = layout.buffer(left, self.number), layout.buffer(right, self.number)
-        result, to = layout.buffer(step.node, self.number)
-        self.tile.add(
-            MultiplyRows(
-                kernel=self.kernel("multiply_rows"),
-                left_columns=first.columns,
-                right_columns=second.columns,
-                left=a,
-                left_pitch=first.pitch,
-                right=d,
-                right_pitch=second.pitch,
-                to=to,
-                pitch=result.pitch,
-                column=step.to,
-            )
-        )
-
-    def _write_copy(self, node: Node, part: Part) -> None:
-        source, source_pitch = (
-            (StridedAddress(self.layout.zeros), 0) if part.source is None else self._moved(part.source)
-        )
-        to, pitch = self._moved(node)
-        self.tile.add(
-            CopyColumns(
-                kernel=self.kernel("copy_columns"),
-                columns=part.count,
-                source=source,
-                source_pitch=source_pitch,
-                source_column=part.first,
-                to=to,
-                pitch=pitch,
-                column=part.to,
-            )
-        )
-
-    def _moved(self, node: Node) -> tuple[StridedAddress, int]:
-        """Return where a matrix or a column of the tile is, and the bytes from row to row."""
-        if self.layout.forms.kind(node) == COLUMN:
-            return self.layout.in_tile(node, self.number), self.format.size
-        matrix, address = self.layout.buffer(node, self.number)
-        return address, matrix.pitch
-
-    def write_scatter(self, prediction: Node) -> None:
-        matrix, address = self.layout.buffer(prediction, self.number)
-        scatter = ScatterRows(
-            kernel=self.kernel("rows_out"),
-            columns=matrix.columns,
-            plain=0,
-            plain_row=matrix.columns * self.format.size,
-            source=address,
-            pitch=matrix.pitch,
-        )
-        self._add_patched(self.tile, scatter, SCATTER_ROWS.at.plain, PREDICTION, 0)
 
     def write_product(self, step: Product, start: int = 0, stop: int | None = None) -> AbstractContextManager[None]:
         """Write a product's columns from `start` to `stop`; what you add inside runs on each of their panels."""

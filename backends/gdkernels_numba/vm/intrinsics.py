@@ -140,6 +140,6 @@ def leave_core(f: Function) -> None:
 
 
 @Intrinsic
-def rest(f: Function) -> None:
-    """Sleep for a fraction of a millisecond."""
-    f.call("usleep", I32, ir.Constant(I32, 200))
+def rest(f: Function, microseconds: Any) -> None:
+    """Sleep, for so long at least; systems add some 50 µs."""
+    f.call("usleep", I32, f.builder.trunc(microseconds, I32))

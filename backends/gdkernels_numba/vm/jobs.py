@@ -25,6 +25,7 @@ __all__ = ["order_memory", "take_jobs"]
 _PATCH_BYTES = WORD * len(PATCH)
 _ARRAYS = len(JOB)  # the word of a row where the addresses of the arrays begin
 _SPINS = 2_000  # some 50 µs; then the core is left to others
+_PAUSE = 200  # microseconds for which a thread then sleeps
 
 
 def claim_job(queue: int) -> int:
@@ -81,7 +82,7 @@ def take_jobs(worker: int) -> None:
             spins += 1
             pause()
         else:
-            rest()
+            rest(_PAUSE)
 
 
 def order_memory() -> None:

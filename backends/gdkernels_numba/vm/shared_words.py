@@ -42,6 +42,8 @@ class WordsOfThread(NamedTuple):
     on_core: int
     with_core: int
     way: int
+    sleeps_until: int
+    sleeps_for: int
 
 
 # What a turn is made of: the number of its phase; how often that was repeated, and the bank; and behind the turn, in
@@ -77,5 +79,6 @@ TURN_WORDS = TurnWords(
 # In which bank it is, plus one; since it last decided, how long it has run and has waited for one that is late, in
 # nanoseconds, and how many phases are done; when its turn began, and which phase that was; two words of room for the
 # system's clocks; what its clock of cores said, and how long it has had a core since it last decided; whether one
-# thread worked alone in its last turn.
-WORDS_OF_THREAD = WordsOfThread(*(k * WORD for k in range(11)))
+# thread worked alone in its last turn; until when it sleeps where it waits, because others use its core, and for how
+# long that holds.
+WORDS_OF_THREAD = WordsOfThread(*(k * WORD for k in range(13)))

@@ -49,6 +49,9 @@ _MILLISECOND = 1_000_000
 _HERE = 0  # words behind an address
 _BRIEFLY = 60  # spins that a thread has to begin with its own piece, before another does it
 _SPINS = 250  # some 10 µs; then a thread is late, and the core is left to others
+_TAKEN = _MILLISECOND // 2  # a core that comes back so late was used by others
+_SHARED, _MOST_SHARED = 40 * _MILLISECOND, 640 * _MILLISECOND  # for which it then counts as one that others use
+_NAP, _SLEEP = 50, 1000  # microseconds for which a thread sleeps that waits there, or leaves the work to one
 _PATIENCE = 4  # a thread is also late only if it is waited for so much shorter than the others have worked
 _REPEATED = 2 * _MILLISECOND  # a phase that takes longer is not repeated: it takes a thread less long to come back
 
@@ -151,6 +154,25 @@ def take_over(context: int, turn: int, count: int) -> None:
             do_update(context, turn, piece, next_holder(progress), count)
 
 
+def leave_to_others(mine: int, clock: int, now: int) -> None:
+    """Leave the core to other threads, if there are any.
+
+    Where there are none, this takes no time. Where another one computes, Linux (6.18) gives that the core for some
+    milliseconds, and takes as much off the share of the thread that has left it so. A thread that sleeps keeps its
+    share: once a core came back late, its thread sleeps for a while where it waits, and for longer if that happens
+    again soon.
+    """
+    until, shared = word(mine + WORDS_OF_THREAD.sleeps_until, _HERE), word(mine + WORDS_OF_THREAD.sleeps_for, _HERE)
+    if now < until:
+        rest(_NAP)
+    else:
+        leave_core()
+        if nanoseconds(clock) - now > _TAKEN:
+            shared = min(_MOST_SHARED, 2 * shared) if now < until + _MOST_SHARED else _SHARED
+            set_word(mine + WORDS_OF_THREAD.sleeps_for, _HERE, shared)
+            set_word(mine + WORDS_OF_THREAD.sleeps_until, _HERE, now + shared)
+
+
 def wait(context: int, turn: int, began: int, pieces: int, repeats: int, shared: int) -> None:
     """Wait until the last piece of a turn is done, repeat the phase, or go on with pieces that others are late with.
 
@@ -177,7 +199,7 @@ def wait(context: int, turn: int, began: int, pieces: int, repeats: int, shared:
                     since += changed - now  # that was no waiting
             elif repeats and now - since > worked // _PATIENCE and worked * word(context, CONTEXT.threads) < _REPEATED:
                 since -= worked * repeat(context, turn)  # that is done again
-            leave_core()
+            leave_to_others(mine, clock, now)
     if since:
         lost = word(mine + WORDS_OF_THREAD.lost, _HERE) + nanoseconds(clock) - since
         set_word(mine + WORDS_OF_THREAD.lost, _HERE, lost)
@@ -215,7 +237,7 @@ def take_turn(context: int, turn: int) -> None:
     now = nanoseconds(mine + WORDS_OF_THREAD.clock)
     alone = 1 if now < load_atomic(shared + TURN_WORDS.alone_until) else 0
     if alone and thread != JUDGE:
-        rest()
+        rest(_SLEEP)
     else:
         if thread == JUDGE:
             count_turn(context, phase, now, alone)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.definition.blocks.names import check_name
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 
 __all__ = [
     "Block",
@@ -110,12 +110,12 @@ def declared_parameters(block: Block, inputs: int) -> dict[str, Parameter]:
     found = {}
     for name, told in _by_name(block, block.parameters(inputs), "parameters").items():
         if not isinstance(told, tuple):
-            raise InputError(f"{_name(block)}: {name} must be a blocks.Parameter(shape, init), got {told!r}")
+            raise InputError(f"{_name(block)}: {name} must be a blocks.Parameter(shape, init), got {shown(told)}")
         parameter = Parameter(*told)
         if not (callable(parameter.init) or isinstance(parameter.init, Real)):
             raise InputError(
                 f"{_name(block)}: the init of {name} must be a number, or a function of the shape and a generator, "
-                f"got {parameter.init!r}"
+                f"got {shown(parameter.init)}"
             )
         found[name] = parameter._replace(shape=_checked_shape(block, name, parameter.shape))
     return found
@@ -134,7 +134,9 @@ def declared_constants(block: Block, inputs: int) -> dict[str, npt.NDArray[np.fl
         try:
             array: npt.NDArray[np.float64] = np.asarray(told, np.float64)
         except (TypeError, ValueError):
-            raise InputError(f"{_name(block)}: the constant {name} must be an array of numbers, got {told!r}") from None
+            raise InputError(
+                f"{_name(block)}: the constant {name} must be an array of numbers, got {shown(told)}"
+            ) from None
         _checked_shape(block, name, array.shape)
         found[name] = array
     return found
@@ -184,7 +186,7 @@ def initial_values(
 
 def _by_name(block: Block, told: Any, what: str) -> Mapping[str, Any]:
     if not isinstance(told, Mapping):
-        raise InputError(f"{_name(block)}: {what}() must return a mapping by name, got {told!r}")
+        raise InputError(f"{_name(block)}: {what}() must return a mapping by name, got {shown(told)}")
     for name in told:
         check_name(name, _name(block))
     return told
@@ -195,7 +197,7 @@ def _checked_shape(block: Block, name: str, shape: Any) -> tuple[int, ...]:
     whole = all(isinstance(n, (int, np.integer)) and n >= 1 for n in sizes)
     if not (whole and 1 <= len(sizes) <= 2):
         raise InputError(
-            f"{_name(block)}: the shape of {name} must be one or two whole numbers of at least 1, got {shape!r}"
+            f"{_name(block)}: the shape of {name} must be one or two whole numbers of at least 1, got {shown(shape)}"
         )
     return tuple(int(n) for n in sizes)
 

@@ -5,7 +5,7 @@ from typing import Any
 from gdkernels.definition.blocks.block import Block
 from gdkernels.definition.checks import check_number
 from gdkernels.definition.naming import resolve
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 
 __all__ = ["check_block", "checked_activation", "checked_width"]
 
@@ -23,7 +23,9 @@ def checked_activation(block: Any, field: str) -> None:
 def check_block(owner: str, block: Any) -> None:
     """Raise `InputError` for what is no block."""
     if not isinstance(block, Block):
-        given = f"the class {block.__name__}" if isinstance(block, type) else f"{block!r} of {type(block).__name__}"
+        given = (
+            f"the class {block.__name__}" if isinstance(block, type) else f"{shown(block)} of {type(block).__name__}"
+        )
         raise InputError(f"{owner} is made of blocks, such as Dense(64, 'relu'), got {given}")
     try:
         hash(block)

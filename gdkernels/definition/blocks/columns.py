@@ -21,7 +21,7 @@ from gdkernels.definition.blocks.checks import check_block
 from gdkernels.definition.blocks.compose import Mean, Sequential
 from gdkernels.definition.blocks.dense import Activated
 from gdkernels.definition.blocks.names import among_all, inside, with_their_own
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.graph import Node
 from gdkernels.graph.moves import units
 
@@ -244,7 +244,8 @@ def _checked_key(key: Any) -> Key:
         whole = all(n is None or (isinstance(n, (int, np.integer)) and n >= 0) for n in (key.start, key.stop))
         if not whole or key.stop is None or key.step not in (None, 1):
             raise InputError(
-                f"Columns: a slice must say where it ends, such as slice(2, 5), got {key!r}; rest= takes all others"
+                f"Columns: a slice must say where it ends, such as slice(2, 5), got {shown(key)}; rest= takes all "
+                "others"
             )
         key = tuple(range(key.start or 0, key.stop))
     several = tuple(key) if isinstance(key, (tuple, list, range)) else (key,)

@@ -17,7 +17,7 @@ from gdkernels.definition.blocks.encodings import Periodic, PiecewiseLinear
 from gdkernels.definition.blocks.gated import Gated
 from gdkernels.definition.blocks.normal import LayerNorm, Scale
 from gdkernels.definition.naming import describe, restore
-from gdkernels.errors import InputError, unknown_name
+from gdkernels.errors import InputError, shown, unknown_name
 
 __all__ = ["BY_NAME", "block_in_words", "describe_block", "functions_in", "restore_block"]
 
@@ -79,7 +79,7 @@ def restore_block(description: Any, objects: Mapping[str, Any] | None = None) ->
     else:
         raise unknown_name("block", name, BY_NAME)
     if not (isinstance(kind, type) and issubclass(kind, Block)):
-        raise InputError(f"objects[{name!r}] must be a class of blocks, got {kind!r}")
+        raise InputError(f"objects[{name!r}] must be a class of blocks, got {shown(kind)}")
     values = {key: _restored(value, objects) for key, value in fields.items()}
     try:
         return kind(*values["blocks"]) if issubclass(kind, (Mean, Sequential)) else kind(**values)

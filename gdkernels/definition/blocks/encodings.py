@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gdkernels.definition.blocks.block import Block, Parameter, Values
 from gdkernels.definition.blocks.checks import checked_width
 from gdkernels.definition.checks import check_number
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 
 __all__ = ["Periodic", "PiecewiseLinear"]
 
@@ -98,7 +98,7 @@ class PiecewiseLinear(Block):
         A column with fewer values has fewer bins.
         """
         if not (isinstance(bins, (int, np.integer)) and bins >= 1):
-            raise InputError(f"PiecewiseLinear.of: bins must be a whole number of at least 1, got {bins!r}")
+            raise InputError(f"PiecewiseLinear.of: bins must be a whole number of at least 1, got {shown(bins)}")
         table = np.asarray(X, np.float64)
         if table.ndim != 2 or not len(table) or not np.isfinite(table).all():
             raise InputError("PiecewiseLinear.of takes finite numbers [records, inputs]")

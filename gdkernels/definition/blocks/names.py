@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 
 __all__ = ["among_all", "check_name", "inside", "names_inside", "place_of", "with_their_own"]
 
@@ -25,7 +25,7 @@ def check_name(name: object, block: str) -> None:
     """Raise `InputError` for a name that no parameter can have."""
     own = _PLACE.sub("", name) if isinstance(name, str) else ""
     if not (own.isascii() and own.isidentifier()):
-        raise InputError(f"{block}: a parameter is named by letters, digits and underscores, got {name!r}")
+        raise InputError(f"{block}: a parameter is named by letters, digits and underscores, got {shown(name)}")
 
 
 def inside(name: str, number: int) -> str:

@@ -19,7 +19,7 @@ from gdkernels.testing.cases.runs import (
     put_on,
     state_on,
 )
-from gdkernels.testing.cases.users_own import Adagrad, Bilinear, Noise, Tied, log_cosh, mish
+from gdkernels.testing.cases.users_own import Adagrad, Bilinear, Noise, Normed, Tied, log_cosh, mish
 
 __all__ = [
     "CASES",
@@ -28,6 +28,7 @@ __all__ = [
     "Case",
     "Data",
     "Noise",
+    "Normed",
     "Result",
     "Tied",
     "all_runs",

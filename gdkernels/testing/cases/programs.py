@@ -25,7 +25,7 @@ from gdkernels.definition.blocks import (
 from gdkernels.definition.chain import chain, layers_in
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD, Adam, AdamW, RMSprop
-from gdkernels.testing.cases.users_own import Adagrad, Bilinear, Noise, Tied, log_cosh, mish
+from gdkernels.testing.cases.users_own import Adagrad, Bilinear, Noise, Normed, Tied, log_cosh, mish
 
 __all__ = ["CASES", "Case", "chained", "varied"]
 
@@ -202,6 +202,7 @@ def _cases_of_blocks(base: Program) -> dict[str, Case]:
         "blocks of one unit": of(Dense(1, tanh), skip_of_one, Dense(1), inputs=1, **everything),
         "user's block": of(Dense(6, tanh), Bilinear(), Dense(3)),
         "user's block, everything": of(Dense(6, tanh), Bilinear(), Dense(3), **everything),
+        "computed weights, everything": of(Dense(6, tanh), Normed(4), Dense(3), **everything),
         "tied weights": of(Dense(6, tanh), Tied(4), Dense(3)),
         "dropout": of(Dense(7, relu), Dropout(0.3), Dense(6, tanh), Dropout(0.5), Dense(3)),
         "dropout of the inputs, everything": of(Dropout(0.2), Dense(6, tanh), Dropout(0.2), Dense(3), **everything),

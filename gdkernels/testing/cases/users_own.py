@@ -10,7 +10,7 @@ from gdkernels.definition.blocks import Block, Parameter
 from gdkernels.definition.blocks.dense import InitialWeights
 from gdkernels.definition.optimizers import Optimizer
 
-__all__ = ["Adagrad", "Bilinear", "Noise", "Tied", "log_cosh", "mish"]
+__all__ = ["Adagrad", "Bilinear", "Noise", "Normed", "Tied", "log_cosh", "mish"]
 
 
 def mish(z: Any, *, xp: Any) -> Any:
@@ -59,6 +59,24 @@ class Tied(Block):
 
     def __call__(self, p: Any, a: Any, *, xp: Any, random: Any = None) -> Any:
         return xp.matmul(xp.tanh(xp.matmul(a, p["W"])), p["W"].T)
+
+
+@dataclass(frozen=True)
+class Normed(Block):
+    """tanh(a V g / |V|) (S + Sᵀ): weights that are computed of parameters."""
+
+    units: int
+
+    def parameters(self, inputs: int) -> dict[str, Parameter]:
+        direction, square = (Parameter((n, self.units), InitialWeights()) for n in (inputs, self.units))
+        return {"V": direction, "g": Parameter((self.units,), 1.0, decays=False), "S": square}
+
+    def outputs(self, inputs: int) -> int:
+        return self.units
+
+    def __call__(self, p: Any, a: Any, *, xp: Any, random: Any = None) -> Any:
+        normed = p["V"] * (p["g"] / xp.sqrt(xp.sum(p["V"] ** 2, axis=0) + 0.1))
+        return xp.matmul(xp.tanh(xp.matmul(a, normed)), p["S"] + p["S"].T)
 
 
 @dataclass(frozen=True)

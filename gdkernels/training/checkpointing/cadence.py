@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 
 __all__ = ["USUAL", "Cadence"]
 
@@ -40,7 +40,7 @@ class Cadence:
             return cls(amount, _COUNTED[unit])
         raise InputError(
             'how often to write a checkpoint must be as in "30s", "5min", "2h", "10 epochs" or "1000 steps", got '
-            f"{text!r}"
+            f"{shown(text)}"
         )
 
     def due(self, *, seconds: float, epochs: int, steps: int) -> bool:

@@ -18,7 +18,7 @@ from gdkernels.backend import Plan, State
 from gdkernels.definition.network import Arrays
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.binding import Binding
-from gdkernels.errors import FileError, InputError, Interrupted
+from gdkernels.errors import FileError, InputError, Interrupted, shown
 from gdkernels.files.checkpoint_folder import Folder
 from gdkernels.files.model_file import Tensors
 from gdkernels.groups import Group, SerialGroup
@@ -79,7 +79,7 @@ class Checkpointer:
         group: Group | None = None,
     ) -> None:
         if isinstance(keep, bool) or not isinstance(keep, (int, np.integer)) or keep < 1:
-            raise InputError(f"keep must be a number of checkpoints of at least 1, got {keep!r}")
+            raise InputError(f"keep must be a number of checkpoints of at least 1, got {shown(keep)}")
         self._cadence = cadence
         self._group = group or SerialGroup()
         self._path = path

@@ -26,6 +26,7 @@ from gdkernels.system.threads import ThreadBound, thread_bound
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run, subfolder
 from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.fit import Fit
+from gdkernels.training.fit_identity import digest_of_arrays
 from gdkernels.training.history import Epoch, History
 from gdkernels.training.jobs.threads import GivenUpError
 from gdkernels.training.placement import Placed
@@ -202,6 +203,7 @@ class FitJob:
         own: dict[str, Any] = {"seed": self.trainer.mlp.network.seed, **self.trainer.settings.as_dict()}
         for name, at in (("rows", self.rows), ("validation rows", self.left_out)):
             own[name] = None if at is None else sha256(np.ascontiguousarray(at).tobytes()).hexdigest()
+        own["initial parameters"] = digest_of_arrays(self.trainer.mlp.network.host_parameters())
         own["validation"] = self.validation if isinstance(self.validation, float) else None
         return own | self.asked.identity()
 

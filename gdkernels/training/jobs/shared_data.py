@@ -6,7 +6,7 @@ from typing import Any
 
 from gdkernels.data.records import Records, place_records
 from gdkernels.dispatch.binding import Binding
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
@@ -28,7 +28,7 @@ class SharedData:
             )
         share = isinstance(validation, (int, float)) and 0 < validation < 1
         if not (share or validation is None or isinstance(validation, tuple)):
-            raise InputError(f"validation must be a share between 0 and 1, (X, Y) or None, got {validation!r}")
+            raise InputError(f"validation must be a share between 0 and 1, (X, Y) or None, got {shown(validation)}")
         self._validation = validation if isinstance(validation, tuple) else None
         self._bindings: list[Binding] = []
         self._placed: list[tuple[Binding, Any, tuple[Records, Records | None]]] = []

@@ -55,7 +55,7 @@ def run_jobs(
         while not given_up() and (k := next(numbers)) < len(jobs):  # counting is atomic
             results[k] = jobs[k](executables, given_up)
 
-    if threads == 1:
+    if min(threads, len(jobs)) < 2:
         _run_in_turn(jobs, results, done, ends)
         return [results[k] for k in range(len(jobs))]
     with ThreadPoolExecutor(threads, "gdkernels-many") as pool:

@@ -28,6 +28,7 @@ from gdkernels.system.lapack import PositiveSystem
 from gdkernels.system.memory import gigabytes
 from gdkernels.training.settings import Settings
 from gdkernels.training.solvers.least_squares import damped_iteration
+from gdkernels.training.solvers.likeliest import of_these_records
 from gdkernels.training.solvers.method import penalties_of, rounded
 from gdkernels.training.solvers.outcome import Memory, Outcome, Vector
 from gdkernels.training.solvers.value import check_draws_nothing
@@ -39,7 +40,9 @@ _log = logging.getLogger("gdkernels")
 _MANY = 1500  # parameters, beyond which an iteration takes longer than it gains
 _NOTHING = 1e-2  # effective parameters of a network that is constant
 _LARGE = 31 << 20  # bytes; glibc's idea does not rise above 32 MiB
-_FAR = 200.0  # beyond it, fits of tanh networks to targets of that size ended with saturated units
+# Beyond it, fits of tanh networks to targets of that size ended with saturated units; inputs a thousand times smaller
+# left them as good as linear.
+_FAR = 200.0
 _LINEAR = 2  # arrays of parameters that a linear model has, which nothing saturates
 _SMALL = 190  # parameters, up to which OpenBLAS factorises on one thread, whatever the number is
 _ALONE = 1_000_000  # FLOPs of a product that runs on one thread
@@ -142,7 +145,8 @@ class DampedLeastSquares:
         _, program, equations, executable = self._made
         objective = self._settings.objective
         constants = {n: a for n, a in self._network.parameters.items() if n not in program.trained}
-        if self._data is None or self._data.of is not data:
+        others = self._data is None or self._data.of is not data  # than those of the iteration before
+        if self._data is None or others:
             whole = data.total_weight
             self._data = _Data(data, equations, whole, penalties_of(program, objective, whole))
             if not memory:
@@ -158,9 +162,11 @@ class DampedLeastSquares:
         flops = _largest_product(equations, len(data))
         products = binding.backend.for_products(min(flops, _ALONE) if self._alone else flops)
         with binding.backend.on_device(binding.device), products:
+            memory = of_these_records(memory, vector, problem) if others else memory
             outcome = damped_iteration(self._solver, problem, vector, memory)
         executable.follow(equations.products)
-        if not self._warned_of_nothing and 0 < outcome.figures.get("effective_parameters", 0.0) < _NOTHING:
+        told = outcome.figures.get("effective_parameters", 0.0)
+        if not self._warned_of_nothing and outcome.stop is not None and 0 < told < _NOTHING:
             self._warned_of_nothing = True
             _log.warning(
                 "the evidence finds that the data determine no parameter at all, and the penalty leaves a network that "
@@ -171,20 +177,22 @@ class DampedLeastSquares:
         return outcome
 
     def _warn_of_scale(self, binding: Binding, data: Records | Windows, *, squares: bool) -> None:
-        """Warn of numbers that units saturate at, in the beginning or on the way there, and that no step leads from."""
+        """Warn of numbers far from those that units begin with: they saturate on the way there, or hardly move."""
         structure, first = self._network.structure, next(iter(data.parts()), None)
         if first is None or len(structure.trained) <= _LINEAR:
             return
         inputs = [k for k in range(first.x.shape[1]) if k not in structure.codes]
         x, y = (np.asarray(binding.to_numpy(a), np.float64) for a in (first.x, first.y))
-        for what, scale in (("inputs", _scale_of(x[:, inputs])), ("targets", _scale_of(y) if squares else 0.0)):
-            if scale > _FAR:
+        for what, columns in (("inputs", x[:, inputs]), ("targets", y if squares else y[:, :0])):
+            scale = _scale_of(columns)
+            if scale > _FAR or 0 < scale < 1 / _FAR:
                 _log.warning(
                     "the %s are of the order of %.0e, and the units of a network begin near 1: Levenberg–Marquardt may "
-                    "end early, with units that are saturated; subtract the mean of each column and divide by its "
-                    "standard deviation, as TabularPredictor does",
+                    "end early, %s; subtract the mean of each column and divide by its standard deviation, as "
+                    "TabularPredictor does",
                     what,
                     scale,
+                    "with units that are saturated" if scale > 1 else "where gradients and penalties say little",
                 )
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gdkernels.backend.least_squares import Normal
+from gdkernels.training.solvers.least_squares_problem import LeastSquaresProblem
 from gdkernels.training.solvers.outcome import Vector
-
-if TYPE_CHECKING:
-    from gdkernels.training.solvers.least_squares import LeastSquaresProblem
 
 __all__ = ["BayesianEvidence"]
 

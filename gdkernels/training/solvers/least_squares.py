@@ -4,109 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from gdkernels.backend.least_squares import Normal
 from gdkernels.definition.solvers import LevenbergMarquardt
-from gdkernels.system.lapack import PositiveSystem
 from gdkernels.training.history import Stop
 from gdkernels.training.solvers.bending import Bending, shortened
+from gdkernels.training.solvers.damping import Damping
 from gdkernels.training.solvers.evidence import BayesianEvidence
+from gdkernels.training.solvers.least_squares_problem import LeastSquaresProblem
+from gdkernels.training.solvers.likeliest import WAITS, LikeliestPoint
 from gdkernels.training.solvers.outcome import Memory, Outcome, Vector, converged, not_finite
 
-__all__ = ["LeastSquaresProblem", "damped_iteration"]
+__all__ = ["damped_iteration"]
 
-# Products of fewer FLOPs save no time in float32 that anybody would notice.
-_FEW_FLOPS = 2e7
 _LITTLE = 1e-4  # the share of what is minimised that an iteration gains where the evidence is at its end
 _MOST_DAMPING = 1e16  # in shares of the largest entry on the diagonal: there, a step is too short to change anything
 # How fast the damping falls at most: on two spirals, 0.2 took a fifth fewer steps than Nielsen's third.
 _LEAST_SHARE = 0.2
 # Products in float32 have said what they can where a step fails that promised so little, or was damped so little.
 _PROMISED, _DAMPED = 1e-3, 1e-5
-
-
-class LeastSquaresProblem(Protocol):
-    """What is known of the points that a solver may choose."""
-
-    @property
-    def records(self) -> int:
-        """How many records there are."""
-
-    @property
-    def total_weight(self) -> float:
-        """What makes E a mean."""
-
-    @property
-    def targets(self) -> int | None:
-        """The outputs of a record that a noise is judged by; None where the loss is a likelihood as it is."""
-
-    @property
-    def penalties(self) -> Vector:
-        """The penalty on each parameter, in the unit of E."""
-
-    @property
-    def system(self) -> PositiveSystem:
-        """What solves systems of as many unknowns as there are parameters."""
-
-    @property
-    def wide(self) -> bool:
-        """Whether it can be computed in float64."""
-
-    def rounded(self, vector: Vector) -> Vector:
-        """Return the nearest point that the network's parameters can be at."""
-
-    def normal(self, vector: Vector, dtype: str) -> Normal:
-        """Return what a step needs, computed in `dtype`."""
-
-    def error(self, vector: Vector, dtype: str) -> float:
-        """Return E at a point, computed in `dtype`."""
-
-    def bend(self, vector: Vector, step: Vector, dtype: str) -> Vector:
-        """Return the gradient that the outputs' own second derivative along a step adds to that of E."""
-
-
-@dataclass(frozen=True)
-class _Damping:
-    """What an iteration leaves to the next.
-
-    Attributes
-    ----------
-    damping, growth
-        λ, 0 before it is known; and what it is multiplied by where a step fails.
-    dtype
-        The precision in which points are computed.
-    bending
-        Whether bent steps have paid.
-    evidence
-        The weights of error and penalty that the evidence chose; None where nobody asked for it.
-    """
-
-    damping: float
-    growth: float
-    dtype: str
-    bending: Bending
-    evidence: BayesianEvidence | None
-
-    @classmethod
-    def of(cls, memory: Memory, solver: LevenbergMarquardt, problem: LeastSquaresProblem, count: int) -> _Damping:
-        kept = memory.get("damping")
-        if kept is not None and kept.shape == (7,):  # before steps were bent
-            kept = np.insert(kept, 3, [0.0, 0.0])
-        if kept is None or kept.shape != (9,):
-            narrow = not problem.wide or (problem.records * count**2 > _FEW_FLOPS and not solver.bayes)
-            evidence = BayesianEvidence.first() if solver.bayes else None
-            return cls(0.0, 2.0, "float32" if narrow else "float64", Bending(), evidence)
-        damping, growth, wide, pause, left, *numbers = kept.tolist()
-        evidence = BayesianEvidence(*numbers) if solver.bayes else None
-        return cls(damping, growth, "float64" if wide else "float32", Bending(int(pause), int(left)), evidence)
-
-    def as_memory(self) -> Memory:
-        evidence = (0.0,) * 4 if self.evidence is None else self.evidence.as_numbers()
-        wide, bending = self.dtype == "float64", self.bending
-        return {"damping": np.array([self.damping, self.growth, wide, bending.pause, bending.left, *evidence])}
 
 
 def damped_iteration(
@@ -119,15 +38,39 @@ def damped_iteration(
     DivergenceError
         If no step can be chosen, because the error or its derivatives are not finite.
     """
-    now = _Damping.of(memory, solver, problem, len(vector))
+    now = Damping.of(memory, solver, problem, len(vector))
     here = _Point.at(problem, vector, now)
-    settled = False
-    if now.evidence is not None and now.damping:
+    if now.evidence is None:
+        return _iterated(solver, here, now)
+    likeliest, settled = LikeliestPoint.of(memory, vector), False
+    if now.damping:
         evidence = now.evidence.judged(here.normal, vector, problem)
         settled = evidence.agrees(now.evidence)
         now = replace(now, evidence=evidence)
         here = here.weighed(evidence)
-    norm = float(np.sqrt(here.slope @ here.slope)) / here.weight
+        likeliest = LikeliestPoint.beside(likeliest, vector, here.normal.error, evidence)
+    if likeliest is None:
+        return _iterated(solver, here, now)
+    if likeliest.waits_in_vain:
+        stop = converged(f"the evidence has not risen for {WAITS} iterations")
+        return _back_at(likeliest, here, now, stop)
+    outcome = _iterated(solver, here, now, settled=settled)
+    if outcome.stop is None:
+        return replace(outcome, memory={**outcome.memory, **likeliest.as_memory(outcome.vector)})
+    asked_for = outcome.error <= solver.error_goal * problem.total_weight
+    return outcome if asked_for or not likeliest.waited else _back_at(likeliest, here, now, outcome.stop)
+
+
+def _back_at(likeliest: LikeliestPoint, here: _Point, now: Damping, stop: Stop) -> Outcome:
+    """Return the end of a fit at the point of greatest evidence."""
+    now = replace(now, evidence=likeliest.evidence)
+    there = here.weighed(likeliest.evidence)
+    return Outcome(likeliest.vector, likeliest.error, now.as_memory(), here.norm, figures=there.figures(now), stop=stop)
+
+
+def _iterated(solver: LevenbergMarquardt, here: _Point, now: Damping, *, settled: bool = False) -> Outcome:
+    """Return what one iteration from a point leads to, with the weights of error and penalty as they are."""
+    problem, vector, norm = here.problem, here.vector, here.norm
     while True:
         if not here.slope.size or np.abs(here.slope).max() <= solver.gradient_tolerance * here.weight:
             if now.dtype == "float64" or not problem.wide:
@@ -163,7 +106,7 @@ class _Point:
     slope: Vector
 
     @classmethod
-    def at(cls, problem: LeastSquaresProblem, vector: Vector, now: _Damping) -> _Point:
+    def at(cls, problem: LeastSquaresProblem, vector: Vector, now: Damping) -> _Point:
         normal = problem.normal(vector, now.dtype)
         if not math.isfinite(normal.error):
             raise not_finite("the loss")
@@ -196,15 +139,20 @@ class _Point:
         """What makes the gradient that of a mean loss."""
         return self.share * self.problem.total_weight
 
+    @property
+    def norm(self) -> float:
+        """The norm of the gradient of the mean loss, with its penalty."""
+        return float(np.sqrt(self.slope @ self.slope)) / self.weight
+
     def value(self, vector: Vector, error: float) -> float:
         """Return what is minimised, at a point with this error."""
         return self.share * error + 0.5 * float((self.penalties * vector) @ vector)
 
-    def figures(self, now: _Damping) -> dict[str, float]:
+    def figures(self, now: Damping) -> dict[str, float]:
         told = {"damping": now.damping / self.share}
         return told if now.evidence is None else told | now.evidence.figures(self.problem.total_weight)
 
-    def ended(self, now: _Damping, norm: float, stop: Stop) -> Outcome:
+    def ended(self, now: Damping, norm: float, stop: Stop) -> Outcome:
         """Return the end of an iteration that stays where it is."""
         return Outcome(self.vector, self.normal.error, now.as_memory(), norm, figures=self.figures(now), stop=stop)
 
@@ -234,7 +182,7 @@ class _Tried:
     wider: bool = False
 
 
-def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Point, now: _Damping) -> _Tried:
+def _step(solver: LevenbergMarquardt, problem: LeastSquaresProblem, here: _Point, now: Damping) -> _Tried:
     """Try steps, each damped more than the one before, until one lowers what is minimised."""
     own = here.share * np.diagonal(here.normal.hessian).astype(np.float64) + here.penalties
     largest = float(own.max())

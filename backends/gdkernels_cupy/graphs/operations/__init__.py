@@ -23,6 +23,7 @@ from gdkernels_cupy.graphs.operations.moves import (
     RowOuter,
     SumByCode,
     TableLookUp,
+    Transpose,
 )
 from gdkernels_cupy.graphs.operations.operation_list import BeginStep, Operation, OperationList, RecordNumbers
 from gdkernels_cupy.graphs.operations.products import MatrixProduct, ProductEpilogue
@@ -54,6 +55,7 @@ __all__ = [
     "SumByCode",
     "TableLookUp",
     "Total",
+    "Transpose",
     "matrix",
     "padded",
     "vector",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gdkernels.lowering.allocation import MemoryAccess
 from gdkernels_cupy.graphs.operations.buffers import DeviceBuffer
 
-__all__ = ["BiasRows", "Cast", "ColumnCopy", "GatherRows", "RowOuter", "SumByCode", "TableLookUp"]
+__all__ = ["BiasRows", "Cast", "ColumnCopy", "GatherRows", "RowOuter", "SumByCode", "TableLookUp", "Transpose"]
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,17 @@ class SumByCode:
     def access(self) -> MemoryAccess:
         reads = (self.codes.name, self.values.name, self.target.name)
         return MemoryAccess(reads, ((self.target.name, self.target.bytes),))
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """`target` = the matrix `source`, transposed, in the same storage."""
+
+    source: DeviceBuffer
+    target: DeviceBuffer
+
+    def access(self) -> MemoryAccess:
+        return MemoryAccess((self.source.name,), ((self.target.name, self.target.bytes),))
 
 
 @dataclass(frozen=True)

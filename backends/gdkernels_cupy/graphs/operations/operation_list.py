@@ -17,6 +17,7 @@ from gdkernels_cupy.graphs.operations.moves import (
     RowOuter,
     SumByCode,
     TableLookUp,
+    Transpose,
 )
 from gdkernels_cupy.graphs.operations.products import MatrixProduct
 from gdkernels_cupy.graphs.operations.shards import AddSpan, ExchangeSpans, GatherSpans, KeepNumber
@@ -53,6 +54,7 @@ Operation = (
     | LoopPass
     | ColumnSums
     | Total
+    | Transpose
     | Cast
     | BiasRows
     | RecordNumbers
