@@ -70,6 +70,13 @@ def cut(
     return _Cutter(graph, batch, named[0], [made[node.id] for node in totals], named[1]).cut()
 
 
+def _unscaled(gradient: Node) -> Node:
+    """Return a gradient but for numbers before it: an update may have gathered them with its rate."""
+    while gradient.op == "multiply" and gradient.args[0].dtype == SCALAR and gradient.args[1].dtype != SCALAR:
+        gradient = gradient.args[1]
+    return gradient
+
+
 class _Cutter:
     def __init__(
         self,
@@ -92,7 +99,7 @@ class _Cutter:
     def cut(self) -> Cut:
         before = self._before()
         ways = self._ways_back()
-        after = {f"{name}.gradient": self.gradients[name] for name in ways}
+        after = {f"{name}.gradient": _unscaled(self.gradients[name]) for name in ways}
         sums = list({n.id: n for gradient in after.values() for n in self._sums_in(gradient)}.values())
         if not before and not after:
             return Cut(dict(self.outputs), tuple(self.totals), {}, {}, ())

@@ -5,29 +5,39 @@ import itertools
 import numpy as np
 import pytest
 from beside_float64 import PLANS, PRECISIONS, check_beside_float64
-from computed_weights import KINDS, SETTINGS, SHAPES, Table, least_of, program_for, program_of
+from computed_weights import KINDS, SETTINGS, SHAPES, Computed, Table, least_of, program_for
 from gdkernels_numba import NumbaBackend
 
 from gdkernels.backend import Plan, verification
 from gdkernels.backend.definition_executable import bind
-from gdkernels.definition.blocks import Columns, Dense, Sequential
+from gdkernels.definition.blocks import Columns, Dense, Mean, Sequential
 from gdkernels.definition.blocks.block import initial_values
 
-CASES = [
-    (kind, list(PLANS)[k % 3], 1 + (k // 3) % 3, list(SETTINGS)[(k + k // 4) % 4], PRECISIONS[(k + k // 3) % 3], shape)
-    for k, (kind, shape) in enumerate(itertools.product(KINDS, SHAPES))
+# Each kind once in the gate, four of them side by side; by itself on all shapes where time does not count.
+TOGETHER = [tuple(KINDS)[k : k + 4] for k in range(0, len(KINDS), 4)]
+
+
+def cases(groups):
+    for k, (kinds, shape) in enumerate(groups):
+        plan, setting = list(PLANS)[k % 3], list(SETTINGS)[(k + k // 4) % 4]
+        yield kinds, plan, 1 + (k // 3) % 3, setting, PRECISIONS[(k + k // 3) % 3], shape
+
+
+OFTEN = list(cases(zip(TOGETHER, itertools.cycle(SHAPES), strict=False)))
+RARELY = [
+    pytest.param(*case, marks=pytest.mark.slow) for case in cases(itertools.product([(k,) for k in KINDS], SHAPES))
 ]
 
 
-# Each kind once in the gate, on one of the shapes in turn; on all of them where time does not count.
-OFTEN = [case for k, case in enumerate(CASES) if k % len(SHAPES) == k // len(SHAPES) % len(SHAPES)]
-RARELY = [pytest.param(*case, marks=pytest.mark.slow) for case in CASES if case not in OFTEN]
+def program_with(kinds, setting, inputs, units):
+    ways = Mean(*(Computed(kind, units) for kind in kinds))
+    return program_for(Sequential(Dense(inputs + 2, "tanh"), ways, Dense(3)), setting, inputs)
 
 
-@pytest.mark.parametrize(("kind", "plan", "threads", "setting", "precision", "shape"), OFTEN + RARELY)
-def test_computed_weights_are_compiled_and_agree_with_float64(kind, plan, threads, setting, precision, shape):
+@pytest.mark.parametrize(("kinds", "plan", "threads", "setting", "precision", "shape"), OFTEN + RARELY)
+def test_computed_weights_are_compiled_and_agree_with_float64(kinds, plan, threads, setting, precision, shape):
     inputs, units, records, batch = shape
-    program = program_of(kind, setting, inputs, units)
+    program = program_with(kinds, setting, inputs, units)
     least = least_of(precision)
     check_beside_float64(program, plan, threads, precision, records, batch, rate=1e-4, least=least)
 
@@ -42,7 +52,7 @@ def test_rows_of_computed_tables_are_looked_up(plan, threads, setting, precision
 
 
 def test_bits_do_not_depend_on_threads():
-    program = program_of("by column", "Adam, clipped", 19, 33)
+    program = program_with(["by column", "side by side"], "Adam, clipped", 19, 33)
     random = np.random.default_rng(0)
     start = initial_values(program.parameters, random)
     given = random.standard_normal((130, 19)), random.standard_normal((130, 3)), random.permutation(130), 64
