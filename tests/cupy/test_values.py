@@ -154,6 +154,7 @@ def test_matrices_of_any_size_are_transposed(made, storage):
         assert transposed(module(storage), made, storage, rows, columns) == 0
 
 
+@pytest.mark.slow
 def test_a_transpose_that_does_not_wait_is_caught(made):
     text = preamble() + fixed_source()
     before = "            square[k][at.x] = from[(row + k) * from_pitch + column + at.x];\n    __syncthreads();\n"
