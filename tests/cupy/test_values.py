@@ -15,7 +15,7 @@ from gdkernels_cupy.graphs.interpret import Interpreter
 from gdkernels_cupy.graphs.jobs import fixed_source
 from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.operations import OperationList, matrix
-from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS, preamble
+from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS, kernel_name, preamble
 from gdkernels_cupy.persistent.fitting import sources_of
 from host_runs import OnHost
 from interpreted import Interpreted
@@ -120,11 +120,13 @@ def test_the_kernels_on_a_gpu(kinds, precision, setting, shape):
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90", "sm_120"])
 @pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
 def test_the_kernels_compile(nvrtc, precision, architecture):
-    program = side_by_side(KINDS, "Adam, clipped", 9, 5)
-    tasks = schedule_training(program, CUDA_FUNCTIONS), schedule_prediction(program, CUDA_FUNCTIONS)
-    lists = [lower(t, t.sizes_with(16), precision, [16], applicable(precision)).operations for t in tasks]
-    loops = dict.fromkeys(op.kernel for some in lists for op in some if isinstance(op, ops.LoopPass))
-    check(nvrtc, loops, architecture)
+    loops = {}
+    for kind in KINDS:
+        program = program_of(kind, "Adam, clipped", 9, 5)
+        for task in (schedule_training(program, CUDA_FUNCTIONS), schedule_prediction(program, CUDA_FUNCTIONS)):
+            listed = lower(task, task.sizes_with(16), precision, [16], applicable(precision)).operations
+            loops |= {kernel_name(op.kernel): op.kernel for op in listed if isinstance(op, ops.LoopPass)}
+    check(nvrtc, loops.values(), architecture)
 
 
 def transposed(text, made, storage, rows, columns):
@@ -154,6 +156,7 @@ def test_matrices_of_any_size_are_transposed(made, storage):
         assert transposed(module(storage), made, storage, rows, columns) == 0
 
 
+@pytest.mark.slow
 def test_a_transpose_that_does_not_wait_is_caught(made):
     text = preamble() + fixed_source()
     before = "            square[k][at.x] = from[(row + k) * from_pitch + column + at.x];\n    __syncthreads();\n"
