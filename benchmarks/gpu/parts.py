@@ -51,13 +51,28 @@ def _first() -> Items:
         items[f"the persistent kernel in float32: {name}"] = GPUItem(partial(float32.agrees, name), 10)
     for name in float32.BEYOND:
         items[f"the persistent kernel in float32, {name}"] = GPUItem(partial(float32.beyond, name), 3)
-    for name in (*_CASES, _COMPUTED):
-        for precision in PRECISIONS:
-            step = partial(first.step_against_interpreter, name, precision)
-            items[f"a step of {name} in {precision}"] = GPUItem(step, 5)
-    for name in (*_CASES, _COMPUTED):
-        items[f"1000 runs of {name} with other bits"] = GPUItem(partial(first.repeats, name, "float32"), 20)
+    for name in _CASES:
+        items |= _steps(name)
+    for name in _CASES:
+        items |= _repeats(name)
     return items
+
+
+def _steps(name: str) -> Items:
+    return {
+        f"a step of {name} in {precision}": GPUItem(partial(first.step_against_interpreter, name, precision), 5)
+        for precision in PRECISIONS
+    }
+
+
+def _repeats(name: str) -> Items:
+    return {f"1000 runs of {name} with other bits": GPUItem(partial(first.repeats, name, "float32"), 20)}
+
+
+def _computed_weights() -> Items:
+    """Return the checks of weights that a block computes of parameters: they are not needed to decide on float32."""
+    tests = GPUItem(partial(conformance.marked_tests, "cupy"), 60)
+    return _steps(_COMPUTED) | _repeats(_COMPUTED) | {"tests marked gpu": tests}
 
 
 def _sanitized() -> Items:
@@ -154,15 +169,13 @@ PARTS: dict[str, Items] = {
     "many models": _many(),
     "many models as batches": _batches(),
     "least squares": _least_squares(),
+    "computed weights": _computed_weights(),
 }
 
 # What fits into a quarter of an hour on a device that is lent: whether the kernels are right, and what float32 gains.
 SHORT: dict[str, Items] = {
     FIRST: PARTS[FIRST],
-    "tests marked gpu": {
-        "the persistent kernel": GPUItem(partial(conformance.marked_tests, "persistent"), 150),
-        "computed weights": GPUItem(partial(conformance.marked_tests, "cupy"), 60),
-    },
+    "tests marked gpu": {"the persistent kernel": GPUItem(partial(conformance.marked_tests, "persistent"), 150)},
     "grid, 64 wide in float32": PARTS["grid, 64 wide in float32"],
     "grid, 64 and 128 wide": PARTS["grid, 64 and 128 wide"],
 }

@@ -38,7 +38,7 @@ def test_without_a_gpu_it_says_so(monkeypatch, capsys, tmp_path):
 def test_it_lists_its_parts(capsys):
     assert main(["--list"]) == 0
     listed = capsys.readouterr().out
-    assert listed.count("items") == len(PARTS) == 13
+    assert listed.count("items") == len(PARTS) == 14
     assert all(sum(item.seconds for item in part.values()) <= 480 for part in PARTS.values())
     assert all(int(minutes) <= 8 for minutes in re.findall(r"at most (\d+) minutes", listed))
 
