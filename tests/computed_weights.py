@@ -57,6 +57,10 @@ KINDS = {
         {"V": "nm", "B": "3m"},
         lambda p, xp: xp.exp(xp.concat([p["B"], p["V"]]))[: p["V"].shape[0]],
     ),
+    "beside a constant": (
+        {"V": "nm", "u": "m"},
+        lambda p, xp: p["V"] * xp.concat([2.5 * xp.ones_like(p["u"][:1]), p["u"]])[:-1],
+    ),
     "stacked": ({"V": "3m", "u": "n", "v": "n"}, lambda p, xp: xp.stack([p["u"], p["v"], p["u"]], axis=1) @ p["V"]),
     "single numbers": ({"V": "nm", "s": "3"}, lambda p, xp: p["V"] * p["s"][1] + xp.sum(p["s"][1:]) - p["V"][0, 0]),
 }

@@ -172,7 +172,7 @@ def _step(node: Node) -> Callable[[Context, Values], Any]:
     ids = [a.id for a in node.args]
     if node.op in _OPERATORS:
         return partial(_operate, _OPERATORS[node.op], ids)
-    if node.dtype == SCALAR and node.op in _SCALARS:
+    if node.dtype == SCALAR and not node.shape and node.op in _SCALARS:
         return partial(_call_scalar, node.op, ids)
     special = _SPECIAL.get(node.op)
     return partial(special, node) if special else partial(_call, node.op, ids)

@@ -79,6 +79,8 @@ class ScalarTable:
                     values[node.id] = known[str(node.attribute)]
                 elif node.op == "constant":
                     values[node.id] = node.attribute
+                elif node.op == "broadcast_to":  # where a size is a symbol for 1
+                    values[node.id] = values[node.args[0].id]
                 else:
                     function = getattr(np, _NUMPY_NAMES.get(node.op, node.op))
                     values[node.id] = function(*(values[a.id] for a in node.args))

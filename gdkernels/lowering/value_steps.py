@@ -23,6 +23,7 @@ __all__ = [
     "is_matrix",
     "is_number",
     "number_of",
+    "stands_alone",
     "vector_of",
 ]
 
@@ -30,6 +31,9 @@ __all__ = [
 # The recipes of loops that copy a vector, or a matrix.
 COPY = Recipe(UNITS, (Instruction("load", (), 0.0, ELEMENT),), (0,), ())
 COPY_ROWS = Recipe(MATRIX, (Instruction("load", (), 0.0, ELEMENT),), (0,), ())
+
+# What has elements, of which there may be one.
+_ARRAYS = frozenset({"cell", "columns", "filled"})
 
 # What a number is before a loop sums into it, for backends whose loops add to what is there.
 NOUGHT = Recipe(NUMBER, (Instruction("constant", (), 0.0, SINGLE),), (0,), ())
@@ -140,6 +144,11 @@ def is_matrix(node: Node) -> bool:
 
 def is_number(node: Node) -> bool:
     return all(map(is_one, node.shape))
+
+
+def stands_alone(node: Node) -> bool:
+    """Return whether a value is a number, and not the only element of an array."""
+    return is_number(node) and node.op not in _ARRAYS
 
 
 def number_of(size: Dim | int) -> int:

@@ -242,7 +242,8 @@ class Values:
         elif node.op == "cell":
             steps.append(Pass(_FROM_NUMBER, node, node.args, (node,)))
         elif node.op == "filled":
-            recipe = Recipe(_kind(node), (Instruction("constant", (), node.attribute, SINGLE),), (0,), ())
+            kind = UNITS if is_number(node) else _kind(node)
+            recipe = Recipe(kind, (Instruction("constant", (), node.attribute, SINGLE),), (0,), ())
             steps.append(Pass(recipe, node, (), (node,)))
         else:
             steps.append(self._pass(node, (node,), ()))

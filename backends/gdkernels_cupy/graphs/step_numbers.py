@@ -9,7 +9,7 @@ from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import NUMBER, kind_of, wide_dims
 from gdkernels.lowering.task import ScheduledTask
-from gdkernels.lowering.value_steps import ValueSteps, is_number, vector_of
+from gdkernels.lowering.value_steps import ValueSteps, stands_alone, vector_of
 from gdkernels_cupy.graphs.epilogue_fusion import FusedEpilogues
 from gdkernels_cupy.graphs.operations import OperationList
 
@@ -63,6 +63,6 @@ class StepNumbers:
 
 
 def _numbers_among(values: ValueSteps) -> list[Node]:
-    """Return the numbers that steps over values write; what is a single element of an array is none of them."""
+    """Return the numbers that steps over values write."""
     written = [value for step in values.passes for value in step.writes if isinstance(value, Node)]
-    return [value for value in written if is_number(value) and value.op != "cell"]
+    return [value for value in written if stands_alone(value)]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from gdkernels.graph.nodes import Node
-from gdkernels.lowering.value_steps import Pass, ValueSteps, extents, is_matrix, is_number, vector_of
+from gdkernels.lowering.value_steps import Pass, ValueSteps, extents, is_matrix, stands_alone, vector_of
 from gdkernels_numba.bytecode.arena import Arena, Matrix
 from gdkernels_numba.ir.vector import padded
 
@@ -32,7 +32,7 @@ class ValuePlaces:
     def _place(self, value: Node, steps: ValueSteps, arena: Arena, outputs: Mapping[str, Matrix]) -> Matrix | int:
         if value.id in steps.placed:
             return outputs[steps.placed[value.id]]
-        if is_number(value) and value.op not in ("cell", "columns"):
+        if stands_alone(value):
             return arena.take(_NUMBER)
         rows, columns = extents(value)
         if is_matrix(value):

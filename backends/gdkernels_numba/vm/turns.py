@@ -158,7 +158,7 @@ def leave_to_others(mine: int, clock: int, now: int) -> None:
     """Leave the core to other threads, if there are any.
 
     Where there are none, this takes no time. Where another one computes, Linux (6.18) gives that the core for some
-    milliseconds, and takes as much off the share of the thread that has left it so. A thread that sleeps keeps its
+    milliseconds, and seems to count that against the thread that has left it. A thread that sleeps was seen to keep its
     share: once a core came back late, its thread sleeps for a while where it waits, and for longer if that happens
     again soon.
     """
