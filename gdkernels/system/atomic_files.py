@@ -61,8 +61,9 @@ def write_atomically(
     # Not tempfile: its files are private to the user, and a model should get the permissions that any new file gets.
     temporary = target.parent / TEMPORARY.format(os.urandom(8).hex())
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
+            # Within the inner block: a signal is often heard the moment that open() has made the file.
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             with os.fdopen(descriptor, "wb") as file:
                 write(file)
                 file.flush()

@@ -185,3 +185,17 @@ def test_without_hard_links_a_failed_rename_leaves_nothing(tmp_path, monkeypatch
     monkeypatch.setattr(Path, "replace", fail)
     refuse_in_one_line("input/output error", tmp_path / "m")
     assert names(tmp_path) == []
+
+
+def test_a_signal_the_moment_the_file_is_there_leaves_nothing(tmp_path, monkeypatch):
+    create = os.open
+
+    def interrupted(path, flags, mode=0o777):
+        os.close(create(path, flags, mode))
+        assert len(names(tmp_path)) == 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "m", writer(b"new"), overwrite=False)
+    assert names(tmp_path) == []
