@@ -9,11 +9,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import threadpoolctl
 from nvrtc_compiler import NVRTC, library_of_cuda_12
 from plugins import Plugins
+
+# Examples are the same in every run, and may take as long as the machine lets them: a test does not fail by chance.
+# ``pytest --hypothesis-profile=explore`` draws others each time.
+hypothesis.settings.register_profile("explore", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("gate", hypothesis.settings.get_profile("explore"), derandomize=True)
+hypothesis.settings.load_profile("gate")
 
 
 @dataclass(frozen=True)
