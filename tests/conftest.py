@@ -1,19 +1,29 @@
 """Fixtures that all tests share: the namespaces that the definition runs on, and the skips without a GPU."""
 
 import contextlib
+import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import threadpoolctl
+from made_once import host_compiler, remove_unused
 from nvrtc_compiler import NVRTC, library_of_cuda_12
 from plugins import Plugins
+
+# Examples are the same in every run, and may take as long as the machine lets them: a test does not fail by chance.
+# ``pytest --hypothesis-profile=explore`` draws others each time.
+hypothesis.settings.register_profile("explore", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("gate", hypothesis.settings.get_profile("explore"), derandomize=True)
+hypothesis.settings.load_profile("gate")
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,24 @@ def _keep_byte_code(config: pytest.Config) -> None:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect in half of the time, and let the tests that follow be quicker too.
+
+    Each worker of pytest-xdist collects all tests. Byte code is kept meanwhile, even where you have told Python to keep
+    none: to rewrite the assertions of all test modules again takes as long as the rest. And Python's garbage collector
+    is kept off the million objects that are there in the end: each of its full passes would take half a second.
+    """
+    keeps_none, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+        sys.dont_write_bytecode = keeps_none
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what takes minutes, unless -m asks for it."""
     for marker in ("slow", "fuzz"):
@@ -153,6 +181,17 @@ def signals_heard() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+def shared_folder(config: pytest.Config, tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """Return a folder that workers, child processes and, if pytest keeps a cache, later sessions share."""
+    cache = getattr(config, "cache", None)
+    if cache is not None:
+        return cache.mkdir(name)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_directory(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Compile into a folder that workers, child processes and later sessions share, and not into the user's.
@@ -162,13 +201,7 @@ def cache_directory(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPa
     """
     from gdkernels_numba.cpu import jit
 
-    cache = getattr(pytestconfig, "cache", None)
-    if cache is not None:
-        folder = cache.mkdir("compiled")
-    else:
-        base = tmp_path_factory.getbasetemp()
-        folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
-        folder.mkdir(exist_ok=True)
+    folder = shared_folder(pytestconfig, tmp_path_factory, "compiled")
     folder.chmod(0o700)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GDKERNELS_CACHE", str(folder))
@@ -199,10 +232,15 @@ def no_calibration_of_whoever_runs_the_tests(request: pytest.FixtureRequest, mon
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of the session, which all its workers share, for what takes seconds to make."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
+def made(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for what compilers take seconds to make, which workers and later sessions share.
+
+    What is in it is named by a digest of all that it was made of, and the folder by the host's compiler and processor.
+    What nobody has asked for in a week is removed. ``pytest --cache-clear`` empties the folder.
+    """
+    made = shared_folder(pytestconfig, tmp_path_factory, "made")
+    remove_unused(made)
+    folder = made / host_compiler()
     folder.mkdir(exist_ok=True)
     return folder
 

@@ -160,7 +160,9 @@ class Program:
                 if source.op != "column" or source.args[0].attribute != "x":
                     raise InputError(
                         "a network can look up rows by the columns of X alone, whose codes are checked before they are "
-                        f"used; {type(self.block).__name__} looks some up by numbers that it computes"
+                        f"used; {type(self.block).__name__} looks some up by numbers that it computes. "
+                        "Multiply columns of 1 and 0 by the table instead, of which each is made by "
+                        "xp.where(numbers == k, 1.0, 0.0)"
                     )
                 rows, k = traced.sizes[str(table.shape[0])], int(source.attribute)
                 found[k] = min(rows, found.get(k, rows))

@@ -14,7 +14,7 @@ from pathlib import PurePath
 from gdkernels.errors import GdkernelsError, InputError
 from gdkernels.groups import Group, SerialGroup, joined
 from gdkernels.groups.agreement import agree, end_together
-from gdkernels.groups.launchers import WORLD_SIZE, commands_beside, launched, world_size
+from gdkernels.groups.launchers import WORLD_SIZE, launched, processes_beside, world_size
 from gdkernels.system.printable import one_line
 
 __all__ = ["CommandRanks"]
@@ -46,7 +46,8 @@ class CommandRanks:
     def __init__(self, arguments: Sequence[str]) -> None:
         self.group: Group = SerialGroup()
         self._started = started = launched()  # joining makes processes forget it
-        self._arguments, self._command = arguments, next(iter(arguments), "")
+        self._arguments, self._command = list(arguments), next(iter(arguments), "")
+        self._is_for_others = False  # whether processes beside leave their command to this one
         named = _values("--group", arguments)
         together = [*arguments[:1]] in [[name] for name in _COMMANDS]
         shared = together and "none" not in named
@@ -90,14 +91,27 @@ class CommandRanks:
             return error.exit_code
         return None
 
+    def is_left_to_another(self) -> bool:
+        """Return whether a process beside this one carries out the same command, which ranks do not share."""
+        if self._started is None or self._command in (*_COMMANDS, _CALIBRATE):
+            return False
+        same = [
+            one.launched.rank
+            for one in processes_beside()
+            if one.launched is not None and _command_of(one.command) == self._arguments and one.folder == os.getcwd()
+        ]
+        self._is_for_others = bool(same)
+        return min(same, default=self._started.rank) < self._started.rank
+
     def _are_mixed(self) -> bool:
         """Return whether others that train beside this process do not join what it joins, or join without it."""
-        return any(joins is self._is_alone for joins in map(_joins, commands_beside()) if joins is not None)
+        others = (_joins(one.command) for one in processes_beside())
+        return any(joins is self._is_alone for joins in others if joins is not None)
 
     def _calibrates_beside_another(self) -> bool:
         if self._command != _CALIBRATE or {*_HELP} & {*self._arguments}:
             return False
-        return any(_command_of(command)[:1] == [_CALIBRATE] for command in commands_beside())
+        return any(_command_of(one.command)[:1] == [_CALIBRATE] for one in processes_beside())
 
     def join(self, args: Namespace) -> None:
         """Join the group that the command asks for, or that a launcher has started, before anything is read.
@@ -108,6 +122,14 @@ class CommandRanks:
             If there is no such group here: each process would take itself for the only one.
         """
         if not hasattr(args, "group"):
+            if self._is_for_others and self._started is not None:
+                _log.warning(
+                    "%d processes were started (%s), and this one does alone what others here were started for too: "
+                    "ranks share the work of %s only",
+                    self._started.size,
+                    self._started.variable,
+                    " and ".join(_COMMANDS),
+                )
             return
         if args.group == "auto":
             args.group = "none" if self._started is None else _LAUNCHED

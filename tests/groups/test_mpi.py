@@ -386,3 +386,22 @@ def test_other_ranks_leave_errors_to_rank_0_and_world_size_alone_only_warns(reco
     )  # fmt: skip
     assert warned.returncode == 0
     assert "WORLD_SIZE=4 says that there are other processes" in warned.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="the system does not list processes")
+def test_commands_that_ranks_do_not_share_are_left_to_the_first_with_the_same_arguments(tmp_path):
+    arguments = ["evaluate", "missing.gd", "missing.csv"]
+
+    def started(command, rank):
+        given = environment(PMI_SIZE="3", PMI_RANK=str(rank))
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=tmp_path, env=given, text=True, **pipes)
+
+    beside = started([sys.executable, "-c", "input()", "gdkernels", *arguments], 1)  # which waits until we are done
+    alone = "3 processes were started (PMI_SIZE), and this one does alone"
+    for rank, code, told in ((2, 0, ()), (0, 2, ("cannot read the model missing.gd", alone))):
+        one = started([*GDKERNELS, *arguments], rank)
+        stdout, stderr = one.communicate("", timeout=60)
+        assert (one.returncode, stdout, len(stderr.splitlines())) == (code, "", len(told)), stderr
+        assert all(message in stderr for message in told)
+    beside.communicate("\n", timeout=60)
