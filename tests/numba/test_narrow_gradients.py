@@ -5,7 +5,6 @@ from engine_runs import Data, assert_agrees, bits, compiled, program
 from gdkernels_numba.bytecode import gradients
 
 from gdkernels.definition import activations
-from gdkernels.definition.optimizers import Adam
 
 relu, tanh = activations.relu, activations.tanh
 CASES = [((5, 40, 2), 50), ((27, 64, 64, 3), 64), ((70, 130, 90, 3), 50), ((3, 100, 2), 33)]
@@ -23,8 +22,7 @@ def turned(executable):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_they_have_the_bits_of_the_plain_way(case, threads, precision, monkeypatch):
     widths, batch = case
-    told = {"optimizer": Adam()} if len(widths) == 3 else {}
-    data = Data(program(*[relu, tanh][: len(widths) - 2], *[tanh] * (len(widths) - 4), **told), widths, 3 * batch - 7)
+    data = Data(program(*[relu, tanh][: len(widths) - 2]), widths, 3 * batch - 7)
     found = []
     for gain in (gradients._GAIN, 0.0):
         monkeypatch.setattr(gradients, "_GAIN", gain)

@@ -33,7 +33,7 @@ def steps_on_tape(executable):
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_steps_have_the_bits_that_each_has_in_a_run_of_its_own(case):
     widths, batch, choices, told, has_room = case
-    data = Data(program(*[relu] * (len(widths) - 3), tanh, **told), widths, 4 * batch)
+    data = Data(program(*[relu, tanh][: len(widths) - 2], **told), widths, 4 * batch)
     executable = compiled(data.program, threads=1, **choices)
     _, together = data.run(executable, batch)
     assert steps_on_tape(executable) == has_room
