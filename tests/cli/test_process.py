@@ -92,6 +92,17 @@ def test_help_loads_no_library_that_it_does_not_need():
     assert done.stderr == "[]\n"
 
 
+def test_ctrl_c_before_the_command_listens_is_a_line(monkeypatch, capsys):
+    """Its modules take some time to load."""
+
+    def interrupted(given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gdkernels.cli.ranks.CommandRanks", interrupted)
+    assert main(["--version"]) == 130
+    assert capsys.readouterr().err == "gdkernels: interrupted\n"
+
+
 def test_arguments_are_those_of_the_process_by_default(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gdkernels", "--version"])
     assert main() == 0
