@@ -24,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return refused
             from gdkernels.cli.entry import main as run
         except Exception as error:  # NumPy may be broken, and fails with anything then
+            if _interrupted(error):
+                raise KeyboardInterrupt from error
             cause = " ".join(str(error).split())[:200]
             print(
                 f"gdkernels: cannot start: {type(error).__name__}: {cause}; mend the installation of what it names",
@@ -34,3 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before the command listens, or when it does no more
         print("gdkernels: interrupted", file=sys.stderr)
         return _INTERRUPTED
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C is behind an error: modules that are being loaded make others of it."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
