@@ -159,6 +159,17 @@ class MPIGroup(Group):
             What this call of all ranks is about, and how many bytes it has on each of them.
         """
         self._calls += 1
+        try:
+            self._until_done(requests, size, RankCall(self._calls, kind, alike), came)
+        except self._mpi.Exception as error:
+            if error.Get_error_class() != self._mpi.ERR_TRUNCATE:
+                raise
+            raise InputError(
+                "another rank sends more than this one takes: the ranks do not make the same calls; have all of them "
+                "train alike, in callbacks too"
+            ) from error
+
+    def _until_done(self, requests: list[Any], size: int, call: RankCall, came: list[Any] | None) -> None:
         done = self._mpi.Request.Testall
         if done(requests, came):
             return
@@ -172,7 +183,7 @@ class MPIGroup(Group):
                     looked = waited
                     self._end_without(partial(done, requests, came))
                     if waited > _LONG:
-                        self._calls_apart.look(RankCall(self._calls, kind, alike))
+                        self._calls_apart.look(call)
             elif self._crowded or waited > _SPIN:
                 os.sched_yield()
         self._underway = False
