@@ -118,6 +118,13 @@ def _keep_byte_code(config: pytest.Config) -> None:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files that name no GPU where only tests on one are wanted: such a machine may lack their needs."""
+    if config.option.markexpr == "gpu" and collection_path.suffix == ".py":
+        return True if "gpu" not in collection_path.read_text("utf-8") else None
+    return None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what takes minutes, unless -m asks for it."""
     for marker in ("slow", "fuzz"):
