@@ -109,6 +109,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     BLAS would start a thread for each core in each worker, and these wait for each other in loops: where workers share
     the cores, a small training then takes a minute in place of a second.
+
+    Child processes keep Python's byte code, even where you have told Python to keep none. They are hundreds, and to
+    load gdkernels from its source takes longer than most of what they show.
     """
     for name in [n for n in os.environ if n.startswith("GDKERNELS_") and not n.startswith("GDKERNELS_TEST_")]:
         del os.environ[name]  # the backend, device or limits of whoever runs the tests
@@ -117,19 +120,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of child processes, and of what is loaded later
         threadpoolctl.threadpool_limits(int(os.environ["OPENBLAS_NUM_THREADS"]), user_api="blas")
-    _keep_byte_code(config)
-
-
-def _keep_byte_code(config: pytest.Config) -> None:
-    """Have child processes keep Python's byte code, even where you have told Python to keep none.
-
-    They are hundreds, and to load gdkernels from its source takes longer than most of what they show.
-    ``pytest --cache-clear`` empties the folder.
-    """
-    cache = getattr(config, "cache", None)
-    if cache is not None:
-        os.environ["PYTHONPYCACHEPREFIX"] = str(cache.mkdir("bytecode"))
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.hookimpl(wrapper=True)
