@@ -21,7 +21,7 @@ from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import INT, MOVES, SCALAR
 from gdkernels.graph.text import nodes_text
 from gdkernels.randomness import RandomNumbers
-from gdkernels.system.cached_property import cached_property
+from gdkernels.system.cached_property import cached_property, fields_of
 
 __all__ = ["Program", "TracedForward", "TracedStep", "slot_names"]
 
@@ -106,6 +106,9 @@ class Program:
     gradient_norm: bool = False
     weighted: bool = False
     part_of_batch: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return fields_of(self)
 
     @cached_property
     def parameters(self) -> Mapping[str, Parameter]:

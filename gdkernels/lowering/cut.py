@@ -173,7 +173,8 @@ class _Cutter:
             else:
                 direct[name] = sums
         read = Counter(number for sums in direct.values() for number in sums)
-        needed = {number for number, readers in read.items() if readers > 1}
+        arrays = {node.id for node in self.nodes if wide_dims(node.shape)}  # totals are there for all updates
+        needed = {number for number, readers in read.items() if readers > 1 and number in arrays}
         while True:  # a sum has one place: where it is needed before the update, no update computes it
             needed |= {n.id for name in apart for n in self._sums_in(self.gradients[name])}
             more = [name for name, sums in direct.items() if sums & needed]

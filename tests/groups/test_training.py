@@ -334,10 +334,10 @@ def test_many_models_and_tables_are_dealt_to_ranks_as_jobs():
     one = many(None)
     assert on_ranks(3, many) == [one] * 3
 
-    table = {f"x{k}": X[:, k] for k in range(6)} | {"y": Y[:, 0]}
+    table = {f"x{k}": X[:, k] for k in range(6)} | {"y": Y[:, 0], "c": CLASSES.astype(str)}
 
     def tabular(group):
-        predictor = gd.TabularPredictor("y", epochs=3, average=3, seed=0, group=group, backend="numpy").fit(table)
+        predictor = gd.TabularPredictor("y", epochs=3, average=5, seed=0, group=group, backend="numpy").fit(table)
         return digest(predictor.network), predictor.metrics_, predictor.result_.cross_validation
 
     assert on_ranks(2, tabular) == [tabular(None)] * 2
