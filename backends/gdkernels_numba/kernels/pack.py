@@ -86,7 +86,7 @@ def _narrow_rows_in(f: Function, v: Vectors, place: Callable[[ir.Value], ir.Valu
 def _wide_rows_in(
     f: Function, v: Vectors, ordered: ir.Value, row_bytes: ir.Value, place: Callable[[ir.Value], ir.Value]
 ) -> None:
-    # Rows in a random order lie anywhere, and no processor foresees the next one. Wide ones would not all have room near.
+    # Rows in a random order lie anywhere, and no processor foresees the next one. Wide ones have no room near.
     few = f.builder.icmp_signed("<=", row_bytes, f.integer(4 * LINE))
     ahead = f.builder.select(few, f.rows, f.integer(_ROWS_AHEAD))  # those of the next call, or wide ones of this
     last = f.add(f.rows, f.builder.select(few, f.more, f.integer(0)), -1)
