@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ranks = CommandRanks(given)
             if (refused := ranks.refused()) is not None:
                 return refused
+            if ranks.is_left_to_another():
+                return 0
             from gdkernels.cli.entry import main as run
         except Exception as error:  # NumPy may be broken, and fails with anything then
             if _interrupted(error):

@@ -33,6 +33,10 @@ ONE = {
     "turned": lambda a, xp: xp.concat([a[:, 2:], a[:, :2]], axis=1),
     "by the first": lambda a, xp: xp.tanh(a) * a[:, :1],
     "from the largest": lambda a, xp: a - xp.max(a, axis=-1, keepdims=True),
+    "flipped": lambda a, xp: xp.flip(a, axis=1),
+    "so far": lambda a, xp: xp.roll(xp.cumulative_sum(a, axis=1) / 6.0, 1, axis=1),
+    "products so far": lambda a, xp: xp.cumulative_prod(xp.cos(a), axis=-1),
+    "every second": lambda a, xp: xp.repeat(a[:, ::2] * a[:, 1::2], 2, axis=1),
     "whether": lambda a, xp: a * xp.astype(a > 0.1, a.dtype),
     "stretched": lambda a, xp: xp.concat(
         [a[:, 1:2] * a[:, 2:5], xp.stack([a[:, 0], xp.exp(-(a[:, 5] ** 2)), a[:, 3]], axis=1)], axis=1
@@ -60,6 +64,8 @@ WEIGHTS = {
     "plus an outer": lambda M, V, v, xp: M + v[:, None] * (v / (1.0 + v * v)),
     "symmetric": lambda M, V, v, xp: M + M.T,
     "rolled": lambda M, V, v, xp: xp.concat([M[:, 2:], V[:, :2]], axis=1),
+    "in other rows": lambda M, V, v, xp: xp.reshape(xp.reshape(M, (9, 4)) * V[0, :4], M.shape),
+    "of two vectors": lambda M, V, v, xp: xp.linalg.outer(v, xp.diff(M[2], prepend=v[:1])) + xp.prod(V[1:3], axis=0),
     "piled": lambda M, V, v, xp: xp.concat([V[3:], 0.5 * M[:2], v[None, :]]),
     "with a number of its own": lambda M, V, v, xp: M * v[1] + 0.1 * V[0, 2],
     "where it is larger": lambda M, V, v, xp: xp.where(M > V, M, 0.5 * V),

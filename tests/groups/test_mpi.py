@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 import gdkernels as gd
+from gdkernels.cli.ranks import CommandRanks
 from gdkernels.groups import registry
+from gdkernels.groups.launchers import Launched, ProcessBeside
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -205,7 +207,9 @@ def test_ranks_that_wait_in_different_calls_end(tmp_path):
     )
     ended = on_ranks(2, sys.executable, script)
     assert ended.returncode == 2
-    told = r"rank (0 of 2: it waits for gradients, and rank 1 for 2 bytes of what the ranks tell each other|1 of 2: .*)"
+    told = (
+        r"rank (0 of 2: it waits for gradients, and rank 1 for 32 bytes of what the ranks tell each other|1 of 2: .*)"
+    )
     assert re.search(f"gdkernels: {told}: the ranks do not make the same calls", ended.stderr)
 
 
@@ -371,3 +375,36 @@ def test_other_ranks_leave_errors_to_rank_0_and_world_size_alone_only_warns(reco
     )  # fmt: skip
     assert warned.returncode == 0
     assert "WORLD_SIZE=4 says that there are other processes" in warned.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="the system does not list processes")
+def test_commands_that_ranks_do_not_share_are_left_to_the_first_with_the_same_arguments(tmp_path):
+    arguments = ["evaluate", "missing.gd", "missing.csv"]
+
+    def started(command, rank):
+        given = environment(PMI_SIZE="3", PMI_RANK=str(rank))
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=tmp_path, env=given, text=True, **pipes)
+
+    beside = started([sys.executable, "-c", "input()", "gdkernels", *arguments], 1)  # which waits until we are done
+    alone = "3 processes were started (PMI_SIZE), and this one does alone"
+    for rank, code, told in ((2, 0, ()), (0, 2, ("cannot read the model missing.gd", alone))):
+        one = started([*GDKERNELS, *arguments], rank)
+        stdout, stderr = one.communicate("", timeout=60)
+        assert (one.returncode, stdout, len(stderr.splitlines())) == (code, "", len(told)), stderr
+        assert all(message in stderr for message in told)
+    beside.communicate("\n", timeout=60)
+
+
+def test_train_beside_another_command_is_refused(monkeypatch, capsys):
+    for name, value in (("PMI_SIZE", "2"), ("PMI_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("gdkernels.cli.ranks._SEEN", 0.0)
+    for other, told in (
+        (["predict", "m.gd", "d.csv"], "rank 0 of 2 has train, and another predict, so that some would wait for ever"),
+        (["train", "d.csv", "--group=none"], "rank 0 of 2 lacks --group none, which others have"),
+    ):
+        beside = ProcessBeside(["python", "-m", "gdkernels", *other], os.getcwd(), Launched(2, 1, "PMI_SIZE"))
+        monkeypatch.setattr("gdkernels.cli.ranks.processes_beside", lambda beside=beside: [beside])
+        assert CommandRanks(["train", "d.csv"]).refused() == 2
+        assert told in capsys.readouterr().err
