@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,12 @@ class Ensemble:
         For models that do not fit each other.
     """
 
-    def __init__(self, models: Sequence[Network]) -> None:
-        self.models = items_of(models) or ()
+    def __init__(self, models: Iterable[Network]) -> None:
+        given = items_of(models)
+        if given is None:
+            told = type(models).__name__
+            raise InputError(f"an Ensemble takes a list of models, got {told}; a single one is [model]")
+        self.models = given
         if not self.models or not all(isinstance(model, Network) for model in self.models):
             raise InputError(f"models: an Ensemble is made of at least one Network or MLP, got {shown(models)}")
         shapes = {(model.inputs, model.network.outputs) for model in self.models}

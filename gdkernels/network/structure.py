@@ -25,7 +25,7 @@ from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.errors import InputError, shown
 from gdkernels.graph import remembered
-from gdkernels.system.cached_property import cached_property
+from gdkernels.system.cached_property import cached_property, fields_of
 from gdkernels.system.given import checked_switch, one_of
 from gdkernels.system.ranges import SHARE
 
@@ -51,6 +51,9 @@ class Structure:
     block: Block
     inputs: int
     output: Activation = identity
+
+    def __getstate__(self) -> dict[str, Any]:
+        return fields_of(self)
 
     @classmethod
     def checked(cls, block: Any, inputs: Any, output: str | Activation) -> Structure:
