@@ -60,7 +60,7 @@ def test_bits_depend_on_the_shards_alone(backend, name):
 
 
 def test_shards_of_several_tiles_have_the_error_of_all_of_them():
-    x = STREAM.standard_normal((2100, 8)).astype(np.float32)
+    x = np.random.default_rng(1).standard_normal((2100, 8)).astype(np.float32)
     settings = {"backend": "numba", "sizes": (8, 32, 32, 1), "data": (x, np.sin(x[:, :1])), "batch_size": 1024}
     settings |= {"optimizer": "sgd", "clip_norm": 0.01, "gradient_norm": True}
     bits, told, history = trained(None, 2, **settings)
