@@ -4,6 +4,7 @@ The message names the keyword; whatever else would be raised, such as NumPy's "t
 """
 
 import inspect
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,12 @@ def mlp(**how):
     return gd.MLP(**{"sizes": [2, 2, 1], "seed": 0, "backend": "numpy"} | how)
 
 
+@cache
+def one():
+    """Return a model that nothing trains."""
+    return mlp()
+
+
 TABULAR = gd.TabularPredictor("y").get_params()
 
 
@@ -65,12 +72,12 @@ def trains(monkeypatch):
 CALLS = {
     "MLP": (gd.MLP, mlp, {}),
     "Network": (gd.Network, gd.Network, {"block": gd.blocks.Dense(1), "inputs": 2, "backend": "numpy"}),
-    "fit": (gd.MLP.fit, lambda **k: mlp().fit(**k), {"X": X, "Y": Y, "epochs": 1}),
-    "Trainer": (gd.Trainer, lambda **k: gd.Trainer(mlp(), **k), {}),
-    "loss": (gd.MLP.loss, lambda **k: mlp().loss(X, Y, **k), {}),
-    "save": (gd.MLP.save, lambda **k: mlp().save(**k), {"path": "m", "overwrite": True}),
+    "fit": (gd.MLP.fit, lambda **k: one().fit(**k), {"X": X, "Y": Y, "epochs": 1}),
+    "Trainer": (gd.Trainer, lambda **k: gd.Trainer(one(), **k), {}),
+    "loss": (gd.MLP.loss, lambda **k: one().loss(X, Y, **k), {}),
+    "save": (gd.MLP.save, lambda **k: one().save(**k), {"path": "m", "overwrite": True}),
     "load": (gd.load, gd.load, {"path": "there", "backend": "numpy"}),
-    "selected": (gd.Ensemble.selected, lambda **k: gd.Ensemble.selected([mlp()], X, Y, **k), {"size": 1}),
+    "selected": (gd.Ensemble.selected, lambda **k: gd.Ensemble.selected([one()], X, Y, **k), {"size": 1}),
     "TabularPredictor": (
         gd.TabularPredictor,
         lambda **k: TabularSettings.checked(TABULAR | k).check_place(),

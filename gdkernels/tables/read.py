@@ -45,7 +45,7 @@ def read(data: Data, *, header: bool | None = None, skip_rows: int = 0, progress
     data
         A file, also compressed by gzip or zstd; a folder of files with the same columns; several of these; the name of
         a built-in data set (``./digits`` is a file of that name); or what is in memory already: a frame of pandas,
-        polars or pyarrow, a dict of columns, an array [records, columns].
+        polars, pyarrow or Dask, a dict of columns, a list of dicts, an array [records, columns].
     header
         Whether text files begin with the names of the columns; None refuses a first line that looks like a record.
     skip_rows

@@ -44,7 +44,8 @@ class TabularPredictor:
 
     It does what ``gdkernels train`` does from the command line, with its options as keywords; the same seed gives the
     same bits. A table is a file (CSV or TSV, Parquet, Arrow or Feather, NPY, NPZ; also gzip or zstd), several, a folder
-    of them, the name of a built-in data set, a frame of pandas, polars or pyarrow, a dict of columns, or an array.
+    of them, the name of a built-in data set, a frame of pandas, polars, pyarrow or Dask, a dict of columns, a list of
+    dicts, which are records, or an array.
 
     Parameters
     ----------

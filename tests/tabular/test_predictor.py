@@ -22,14 +22,26 @@ def frame(columns):
     return pd.DataFrame(columns)
 
 
-@pytest.fixture
-def numbers(frame):
-    return gd.TabularPredictor("price", ignore="dear", **QUICK | {"epochs": 400}).fit(frame)
+@pytest.fixture(scope="module")
+def fitted():
+    """Return the predictors that several tests begin with, fitted once, by target."""
+    return {}
+
+
+def copy_of_fitted(fitted, frame, target, **how):
+    if target not in fitted:
+        fitted[target] = gd.TabularPredictor(target, **QUICK | how).fit(frame)
+    return copy.deepcopy(fitted[target])
 
 
 @pytest.fixture
-def classes(frame):
-    return gd.TabularPredictor("dear", ignore="price", **QUICK | {"epochs": 60}).fit(frame)
+def numbers(fitted, frame):
+    return copy_of_fitted(fitted, frame, "price", ignore="dear", epochs=400)
+
+
+@pytest.fixture
+def classes(fitted, frame):
+    return copy_of_fitted(fitted, frame, "dear", ignore="price", epochs=60)
 
 
 # ---- what it gives
@@ -347,20 +359,20 @@ def test_an_explanation(frame):
 
 def test_its_state_is_arrays_and_json_and_a_copy_keeps_all_of_it(columns):
     table = pd.DataFrame(columns)
-    fitted = gd.TabularPredictor("dear", ignore="price", **QUICK | {"epochs": 2}).fit(table)
-    state = fitted.__getstate__()
+    made = gd.TabularPredictor("dear", ignore="price", **QUICK | {"epochs": 2}).fit(table)
+    state = made.__getstate__()
     assert {type(array) for array in state["model"]["tensors"].values()} == {np.ndarray}
     plain = json.loads(json.dumps(state | {"model": state["model"]["metadata"]}))
     again = gd.TabularPredictor.__new__(gd.TabularPredictor)
     again.__setstate__(plain | {"model": {"tensors": state["model"]["tensors"], "metadata": plain["model"]}})
-    assert json.dumps(again.get_params()) == json.dumps(fitted.get_params())
-    assert again.classes_.tolist() == fitted.classes_.tolist()
-    assert again.metrics_ == fitted.metrics_
-    assert np.array_equal(again.predict_proba(table), fitted.predict_proba(table))
+    assert json.dumps(again.get_params()) == json.dumps(made.get_params())
+    assert again.classes_.tolist() == made.classes_.tolist()
+    assert again.metrics_ == made.metrics_
+    assert np.array_equal(again.predict_proba(table), made.predict_proba(table))
     unfitted = gd.TabularPredictor.__new__(gd.TabularPredictor)
     unfitted.__setstate__(gd.TabularPredictor("dear").__getstate__())
     with pytest.raises(gd.InputError, match="call fit first"):
         unfitted.predict(table)
-    copied = copy.deepcopy(fitted)
-    assert vars(copied).keys() == vars(fitted).keys()
-    assert copied.history_.loss == fitted.history_.loss
+    copied = copy.deepcopy(made)
+    assert vars(copied).keys() == vars(made).keys()
+    assert copied.history_.loss == made.history_.loss
