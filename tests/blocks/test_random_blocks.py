@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from gdkernels_numba import NumbaBackend
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gdkernels.backend import Plan, verification
@@ -24,7 +24,10 @@ ONE = {
     "bell": lambda a, xp: xp.exp(-a * a),
     "root": lambda a, xp: xp.sqrt(a * a + 0.5),
     "centred": lambda a, xp: a - xp.mean(a, axis=-1, keepdims=True),
-    "of one variance": lambda a, xp: a / (0.5 + xp.std(a, axis=-1, correction=1, keepdims=True)),
+    # Of numbers that are never all the same: there the derivative of a square root is infinite.
+    "of one variance": lambda a, xp: (
+        a / (0.5 + xp.std(xp.concat([a[:, :5], a[:, :1] + 1.0], axis=1), axis=-1, correction=1, keepdims=True))
+    ),
     "softmax": lambda a, xp: xp.exp(xp.tanh(a)) / xp.sum(xp.exp(xp.tanh(a)), axis=-1, keepdims=True),
     "scaled": lambda a, xp: 0.5 * a,
     "turned": lambda a, xp: xp.concat([a[:, 2:], a[:, :2]], axis=1),
@@ -150,7 +153,6 @@ OPERATIONS = st.sampled_from([*ONE, *TWO, *WEIGHTS, *TAKEN, "matmul", "shift", "
 BLOCKS = st.lists(st.tuples(OPERATIONS, st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=7).map(
     lambda steps: Drawn(tuple(steps))
 )
-COMPILED = []
 
 
 def random_program(block, **objective):
@@ -175,26 +177,33 @@ def drawn(program):
 CASES = {"block": BLOCKS, "threads": st.sampled_from([1, 2, 3]), "clipped": st.booleans()}
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(**CASES)
-def test_a_drawn_block_is_compiled_and_agrees_with_float64(block, threads, clipped):
-    check(block, threads, clipped)
+def test_nine_of_ten_drawn_blocks_are_compiled_and_agree_with_float64():
+    compiled = []
+
+    @settings(max_examples=30)
+    @given(**CASES)
+    def examples(block, threads, clipped):
+        compiled.append(check(block, threads, clipped))
+
+    examples()
+    assert len(compiled) >= 25
+    assert np.mean(compiled) >= 0.9
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, derandomize=False)
 @given(**CASES)
 def test_many_drawn_blocks(block, threads, clipped):
     check(block, threads, clipped)
 
 
 def check(block, threads, clipped):
+    """Return whether a block is compiled; assert that it then agrees with float64."""
     program = random_program(block, clip_norm=0.1 if clipped else None)
     start, x, y, order = drawn(program)
     executable = bind(NumbaBackend(), program, Plan("numba", "cpu", "float64", {"threads": threads}))
-    COMPILED.append(executable.origin == "compiled")
-    if not COMPILED[-1]:
-        return
+    if executable.origin != "compiled":
+        return False
     rates = np.full(3, 1e-3)
     found, wanted = (verification.start(program, start, np.array) for _ in range(2))
     loss, norm = executable.run(found, x, y, order, 4, rates)
@@ -203,14 +212,10 @@ def check(block, threads, clipped):
     for name, a64 in verification.named_arrays(wanted):
         array = dict(verification.named_arrays(found))[name]
         assert verification.relative_error(array, a64) <= 1e-9 or np.abs(a64).max() < 1e-12, name
+    return True
 
 
-def test_nine_of_ten_drawn_blocks_are_compiled():
-    assert len(COMPILED) >= 25, "the test above has run"
-    assert np.mean(COMPILED) >= 0.9
-
-
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(block=BLOCKS)
 def test_a_drawn_block_has_the_gradient_of_finite_differences(block):
     program = random_program(block)
