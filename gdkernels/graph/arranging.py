@@ -66,9 +66,9 @@ def _reshape(graph: Graph, x: Any, /, shape: Any, *, copy: bool | None = None) -
     wide, own = ([d for d in sizes if not _is_single(d)] for sizes in (wanted, a.shape))
     if len(wide) > 2:
         raise TraceError(
-            f"reshape of {list(a.shape)} to {list(wanted)} cannot be traced{user_line()}: arrays of a block have one "
-            "or two dimensions, besides those of 1. Take a part for each group, such as a[:, k * d : (k + 1) * d], and "
-            "put what you make of them side by side with xp.concat"
+            f"reshape of {list(a.shape)} to {list(wanted)} cannot be traced{user_line()}: records may have one axis of "
+            "groups before that of units, and parameters two axes. Take a part for each group, such as "
+            "a[:, k * d : (k + 1) * d], and put what you make of them side by side with xp.concat"
         )
     if len(own) != len(wide) or not all(map(_are_equal, own, wide)):
         if not all(map(moves.is_counted, a.shape)):

@@ -30,8 +30,8 @@ def tensordot(graph: Graph, a: Any, b: Any, *, axes: int | Sequence[Any] = 2) ->
     of_a, of_b = (tuple(axes_of(x, k)[0] for k in ks) for x, ks in ((a, of_a), (b, of_b)))
     if max(a.ndim, b.ndim) > 2 or len(of_a) != len(of_b) or a.ndim + b.ndim - 2 * len(of_a) > 2:
         raise TraceError(
-            f"tensordot of {list(a.shape)} and {list(b.shape)} over {axes} cannot be traced{user_line()}; arrays of a "
-            "block have one or two dimensions: use xp.matmul and xp.concat"
+            f"tensordot of {list(a.shape)} and {list(b.shape)} over {axes} cannot be traced{user_line()}; it "
+            "takes vectors and matrices, and makes such: use xp.matmul and xp.concat"
         )
     if not of_a:
         return _outer(graph, a, b) if a.ndim == b.ndim == 1 else graph.apply("multiply", a, b)

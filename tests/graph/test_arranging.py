@@ -162,7 +162,7 @@ REFUSED = {
     "a condition": (lambda z, g: g.prod(z > 0, axis=1), "prod takes numbers"),
     "repeats that are an array": (lambda z, g: g.repeat(z, z[:, 0], axis=1), "repeat takes whole numbers"),
     "singular values": (lambda z, g: g.linalg.matrix_norm(z, ord=2), "steps of a power iteration"),
-    "three dimensions": (lambda z, g: g.tensordot(z, z, axes=0), "tensordot of .* have one or two dimensions"),
+    "three dimensions": (lambda z, g: g.tensordot(z, z, axes=0), "tensordot of .* takes vectors and matrices"),
     "a root": (lambda z, g: g.linalg.matrix_power(z, -1), "whole powers of at least 1"),
 }
 
