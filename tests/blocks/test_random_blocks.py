@@ -37,11 +37,20 @@ ONE = {
     "so far": lambda a, xp: xp.roll(xp.cumulative_sum(a, axis=1) / 6.0, 1, axis=1),
     "products so far": lambda a, xp: xp.cumulative_prod(xp.cos(a), axis=-1),
     "every second": lambda a, xp: xp.repeat(a[:, ::2] * a[:, 1::2], 2, axis=1),
+    "in groups": lambda a, xp: xp.reshape(
+        in_pairs(a, xp) / (1.0 + xp.sum(in_pairs(a, xp) ** 2, axis=2, keepdims=True)), a.shape
+    ),
     "whether": lambda a, xp: a * xp.astype(a > 0.1, a.dtype),
     "stretched": lambda a, xp: xp.concat(
         [a[:, 1:2] * a[:, 2:5], xp.stack([a[:, 0], xp.exp(-(a[:, 5] ** 2)), a[:, 3]], axis=1)], axis=1
     ),
 }
+
+
+def in_pairs(a, xp):
+    return xp.reshape(a, (-1, 3, 2))
+
+
 TWO = {
     "sum": lambda a, b, xp: a + b,
     "difference": lambda a, b, xp: a - b,

@@ -388,7 +388,7 @@ def test_commands_that_ranks_do_not_share_are_left_to_the_first_with_the_same_ar
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, cwd=tmp_path, env=given, text=True, **pipes)
 
-    beside = started([sys.executable, "-c", "input()", "gdkernels", *arguments], 1)  # which waits until we are done
+    beside = started(["sh", "-c", "read line", "gdkernels", *arguments], 1)  # which waits until we are done
     alone = "3 processes were started (PMI_SIZE), and this one does alone"
     for rank, code, told in ((2, 0, ()), (0, 2, ("cannot read the model missing.gd", alone))):
         one = started([*GDKERNELS, *arguments], rank)
