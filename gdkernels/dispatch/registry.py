@@ -94,6 +94,7 @@ def named(name: str, by: str = "") -> Found:
     """
     origin = f"It is set by {by}. " if by else ""
     if name not in _points():
+        origin += "GPUs of NVIDIA are those of 'cupy'. " if name.lower().startswith(("cuda", "gpu")) else ""
         raise unknown_name(
             "backend", name, _points(), hint=f"{origin}`python -m gdkernels backends` shows what each needs."
         )
