@@ -12,6 +12,7 @@ from typing import Any
 from gdkernels.errors import FileError
 from gdkernels.files.model_file import Tensors, read_model, write_model
 from gdkernels.system.atomic_files import TEMPORARY
+from gdkernels.system.given import checked_path
 from gdkernels.system.locks import Owner, try_lock
 
 __all__ = ["Folder", "subfolder"]
@@ -56,11 +57,15 @@ class Folder:
                 self.path,
             )
         self._lock = lock
-        lock.sign()
-        if lock.is_held:  # else they may be those of a run that writes now
-            for left_behind in self.path.glob(TEMPORARY.format("*")):  # by a run that was killed while it wrote
-                with suppress(OSError):
-                    left_behind.unlink()
+        try:
+            lock.sign()
+            if lock.is_held:  # else they may be those of a run that writes now
+                for left_behind in self.path.glob(TEMPORARY.format("*")):  # by a run that was killed while it wrote
+                    with suppress(OSError):
+                        left_behind.unlink()
+        except BaseException:
+            lock.close()
+            raise
 
     def close(self) -> None:
         """Let another run have the folder."""
@@ -126,7 +131,7 @@ def subfolder(path: str | os.PathLike[str], name: str, *, make: bool = True) -> 
 
 
 def _made(path: str | os.PathLike[str]) -> Path:
-    if not os.fspath(path):
+    if not checked_path("checkpoint", path):
         raise FileError("the name of the folder for checkpoints is empty; give one")
     try:
         Path(path).mkdir(exist_ok=True)

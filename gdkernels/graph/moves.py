@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gdkernels.errors import TraceError
-from gdkernels.graph.nodes import Dim, Node, is_one, same_size
-from gdkernels.graph.operations import BOOL, ELEMENTWISE, INT, REAL
+from gdkernels.graph.nodes import Dim, Node, Recorded, is_one, same_size
+from gdkernels.graph.operations import BOOL, ELEMENTWISE, INT, REAL, SCALAR
 from gdkernels.graph.source import user_line
 
 if TYPE_CHECKING:
     from gdkernels.graph.namespace import Graph
 
-__all__ = ["column", "columns", "concat", "is_counted", "row_outer", "stack", "take", "units"]
+__all__ = ["column", "columns", "concat", "is_counted", "known", "row_outer", "stack", "take", "units"]
+
+
+_OF_SIZES: dict[str, Callable[..., float]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+}
 
 
 def units(a: Node) -> int:
@@ -37,6 +46,23 @@ def units(a: Node) -> int:
 def is_counted(size: Dim | int) -> bool:
     """Return whether a size has a number while a function is traced: that of the records has none."""
     return isinstance(size, int) or size.size is not None
+
+
+def known(value: Any) -> Any:
+    """Return the number of a size, or of what is computed of sizes, if it is known and whole; else what is given."""
+    if isinstance(value, Dim):
+        return value if value.size is None else value.size
+    if not isinstance(value, Node) or value.dtype != SCALAR:
+        return value
+    if value.op in ("dim", "constant"):
+        number = known(value.attribute)
+    else:
+        parts = [known(a) for a in value.args]
+        joined = _OF_SIZES.get(value.op)
+        if joined is None or any(isinstance(part, Recorded) for part in parts):
+            return value
+        number = joined(*parts)
+    return int(number) if not isinstance(number, Recorded) and number == int(number) else value
 
 
 def column(graph: Graph, a: Node, k: int) -> Node:
@@ -144,8 +170,9 @@ def take(graph: Graph, a: Node, indices: Node, axis: int | None) -> Node:
         return graph.expand_dims(column(graph, take(graph, table, indices, 0), 0), axis=1)
     if axis != 0 or a.ndim != 2 or indices.ndim != 1:
         raise TraceError(
-            f"take: only rows of a table can be taken while it is traced, xp.take(table, codes, axis=0); "
-            f"got {list(a.shape)} and {list(indices.shape)} along {axis}{user_line()}"
+            f"take of {list(a.shape)} and {list(indices.shape)} along {axis} cannot be traced{user_line()}: "
+            "only rows of a table can, xp.take(table, codes, axis=0). To pick or order units, declare a constant "
+            "P = np.eye(n)[:, indices] and write a @ p['P']"
         )
     if indices.dtype != INT:
         raise TraceError(f"the numbers of rows are whole: xp.astype(codes, xp.int32){user_line()}")
@@ -204,7 +231,7 @@ def _stretch(a: Node) -> tuple[Node, int, int] | None:
     """Return which columns of which array these are, if they are just that."""
     if a.op == "columns":
         return a.args[0], *a.attribute
-    if a.op == "expand_dims" and a.args[0].op == "column":
+    if a.op == "expand_dims" and a.attribute == 1 and a.args[0].op == "column":
         k = a.args[0].attribute
         return a.args[0].args[0], k, k + 1
     return None

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from gdkernels.errors import InputError, shown
+from gdkernels.groups import joined
+from gdkernels.groups.agreement import agree, guarded
 from gdkernels.models.restarts import best_of_starts
+from gdkernels.training.checkpointing import Keeping
 from gdkernels.training.history import History
 from gdkernels.training.settings import Settings
 from gdkernels.training.trainer import Trainable, Trainer
@@ -50,7 +53,11 @@ class Continuation:
         """Train from the present parameters, and from so many other initial weights that there are `starts`."""
         if isinstance(starts, bool) or not isinstance(starts, (int, np.integer)) or starts < 1:
             raise InputError(f"starts must be a whole number of at least 1, got {shown(starts)}")
+        group = joined(settings.get("group"))
+        with guarded(group):
+            agree(group, {"call": "fit", "starts": int(starts)})
         if starts > 1:
+            Keeping.checked(*(run[name] for name in ("checkpoint", "every", "keep", "resume")))
             trainer, history = best_of_starts(self.model, X, Y, settings, run, int(starts))
         else:
             trainer = self.trainer_with(settings)

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gdkernels.errors import InputError
+from gdkernels.system.given import checked_path
+from gdkernels.system.loaded import computed
 from gdkernels.system.loaded import is_of as _is
 from gdkernels.tables.column_data import Column, NumberColumn, Text
 from gdkernels.tables.meaning import labels_of
+from gdkernels.tables.reading import Finding
 from gdkernels.tables.table import Table
 from gdkernels.tables.unread import ANOTHER_TARGET, refuse_unread, unread_column
 from gdkernels.tables.values import plain_column, whole_column
@@ -29,17 +32,24 @@ TARGET = "target"  # of targets that have no name
 def paths_of(data: Any) -> list[str] | None:
     """Return the files, folders and built-in data sets that `data` names, or None where it holds a table itself."""
     if isinstance(data, (str, os.PathLike)):
-        return [os.fspath(data)]
+        return [checked_path("the name of a table", data)]
     if isinstance(data, (list, tuple)) and len(data) and isinstance(data[0], (str, os.PathLike)):
-        return [os.fspath(item) for item in data]
+        return [checked_path("the name of a table", item) for item in data]
     return None
 
 
-def table_of(data: Any) -> Table:
-    """Return the table in a frame of pandas, polars or pyarrow, a dict of columns, or an array [records, columns].
+def table_of(data: Any, findings: Mapping[str, Finding] | None = None, used: Collection[str] = ()) -> Table:
+    """Return the table in a frame, a dict of columns, a list of dicts, or an array [records, columns].
 
     Of an array, the columns are numbered from 0. Numbers stay numbers; gaps are None, NaN, NaT or NA; booleans and
     categories are text, dates text in ISO 8601. What other text means is told from all of a column, as in a text file.
+
+    Parameters
+    ----------
+    findings
+        What is known already of the text of some columns, which need not be told.
+    used
+        The columns that are wanted, if not all are; where one of them is missing, all are there.
 
     Raises
     ------
@@ -48,7 +58,8 @@ def table_of(data: Any) -> Table:
     """
     if isinstance(data, Table):
         return data
-    table = Table({name: _column(values, name) for name, values in _named(data)}, SOURCE)
+    named, findings = _used(data, frozenset(used)), findings or {}
+    table = Table({name: _column(values, name, findings.get(name)) for name, values in named}, SOURCE)
     lengths = {len(column) for column in table.columns.values()}
     if len(lengths) != 1:
         raise InputError(f"the columns of {SOURCE} must have one length, not {sorted(lengths) or 'none'}")
@@ -118,8 +129,14 @@ def target_cells(X: Any, y: Any, name: str) -> Any:
 
 def _named(data: Any) -> list[tuple[str, Any]]:
     """Return the columns of a table in memory by name, as they are."""
+    data = computed(data)
     if isinstance(data, Mapping):
         pairs = [(name, data[name]) for name in data]
+    elif isinstance(data, (list, tuple)) and data and all(isinstance(record, Mapping) for record in data):
+        names = dict.fromkeys(name for record in data for name in record)
+        pairs = [(name, [record.get(name) for record in data]) for name in names]
+    elif isinstance(data, np.ndarray) and data.dtype.names:
+        pairs = [(name, data[name]) for name in data.dtype.names]
     elif _is(data, "pandas", "DataFrame"):
         pairs = list(data.items())  # also where two have one name
     elif _is(data, "polars", "LazyFrame"):
@@ -131,15 +148,31 @@ def _named(data: Any) -> list[tuple[str, Any]]:
     else:
         array = _array(data)
         pairs = [(k, array[:, k]) for k in range(array.shape[1])]
-    names = [str(name) for name, _ in pairs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    called = [str(name) for name, _ in pairs]
+    if len(set(called)) < len(called):
+        twice = sorted({name for name in called if called.count(name) > 1})
         raise InputError(f"two columns of {SOURCE} are named {twice[0]!r}; give each its own name")
-    return [(name, values) for name, (_, values) in zip(names, pairs, strict=True)]
+    return [(name, values) for name, (_, values) in zip(called, pairs, strict=True)]
+
+
+def _used(data: Any, used: frozenset[str]) -> list[tuple[str, Any]]:
+    """Return the columns that are used; all where one is missing, or where others do not go with them."""
+    if used and _is(data, "pandas", "DataFrame"):
+        labels = data.columns.tolist()
+        if data.columns.is_unique and used.issubset(labels) and len(set(map(str, labels))) == len(labels):
+            return [(label, data[label]) for label in labels if label in used]  # to take others takes long
+    named = _named(data)
+    found = [(name, values) for name, values in named if name in used]
+    if not found or len(found) < len(used):
+        return named
+    records = _length(found[0][1])
+    return found if all(_length(values) == records for _, values in named) else named
 
 
 def _array(data: Any) -> Any:
     wanted = (
-        "a table must be a frame of pandas, polars or pyarrow, a dict of columns, an array [records, columns], a file"
+        "a table must be a frame of pandas, polars or pyarrow, a dict of columns, a list of dicts, an array "
+        "[records, columns], a file"
     )
     if not isinstance(data, (list, tuple, np.ndarray)) and not hasattr(data, "__array__"):
         raise InputError(f"{wanted}, or several; got {type(data).__name__}")
@@ -153,6 +186,7 @@ def _array(data: Any) -> Any:
 
 
 def _named_targets(y: Any, names: Sequence[str] | None) -> list[tuple[str, Any]]:
+    y = computed(y)
     is_column = (
         _is(y, "pandas", "Series") or _is(y, "polars", "Series") or _is(y, "pyarrow", "ChunkedArray", "Array")
     ) or (not hasattr(y, "columns") and not isinstance(y, (Mapping, Table)) and _dimensions(y) == 1)
@@ -174,10 +208,10 @@ def _dimensions(y: Any) -> int:
         return 1
 
 
-def _column(values: Any, name: str) -> Column:
+def _column(values: Any, name: str, finding: Finding | None = None) -> Column:
     """Return a column; one that holds neither numbers nor text is refused by those who use it."""
     try:
-        return _read(values)
+        return _read(values, finding)
     except InputError as error:
         if (records := _length(values)) is None:
             raise InputError(f"column {name!r} of {SOURCE} {error}") from None
@@ -192,27 +226,36 @@ def _length(values: Any) -> int | None:
         return None
 
 
-def _read(values: Any) -> Column:
+def _read(values: Any, finding: Finding | None = None) -> Column:
     """Return values as a column; the message of the `InputError` goes on from the column's name."""
     if isinstance(values, (Text, NumberColumn)):
         return values
+    if type(values) in (list, np.ndarray):
+        return plain_column(values, finding)
     if _is(values, "pandas", "Series"):
-        return _pandas_column(values)
+        return _pandas_column(values, finding)
     if _is(values, "polars", "Series"):
         from gdkernels.tables.polars_columns import polars_column
 
         return polars_column(values)
     if _is(values, "pyarrow", "ChunkedArray", "Array"):
-        return plain_column(values.to_pylist())
+        return plain_column(values.to_pylist(), finding)
+    if _is(values, "xarray", "DataArray"):
+        return _read(values.to_numpy(), finding)
     if isinstance(values, np.ma.MaskedArray):  # what stands behind a mask is no value: a gap
         values = values.tolist()  # None in its place
-    return plain_column(values)
+    return plain_column(values, finding)
 
 
-def _pandas_column(series: Any) -> Column:
+def _pandas_column(series: Any, finding: Finding | None = None) -> Column:
     pandas = sys.modules["pandas"]
     kinds = pandas.api.types
     dtype = series.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind in "iuf":  # as most are, and without gaps of another kind
+        values = series.to_numpy()
+        return np.array(values, np.float64) if dtype.kind == "f" else whole_column(values.astype(f"{dtype.kind}8"))
+    if isinstance(dtype, pandas.StringDtype):
+        return plain_column(series.to_numpy(dtype=object).tolist(), finding)
     if isinstance(dtype, pandas.CategoricalDtype):
         levels = labels_of(_pandas_column(series.cat.categories.to_series()))
         codes = np.append(levels.codes, np.int32(-1))[series.cat.codes.to_numpy()]
@@ -225,4 +268,4 @@ def _pandas_column(series: Any) -> Column:
         return whole_column(series.fillna(0).to_numpy(dtype=f"{unsigned}int64"), gaps if gaps.any() else None)
     if kinds.is_numeric_dtype(dtype) and not kinds.is_bool_dtype(dtype):
         return np.array(series.to_numpy(dtype=np.float64, na_value=np.nan))
-    return plain_column(series.astype(object).tolist())
+    return plain_column(series.to_numpy(dtype=object).tolist(), finding)

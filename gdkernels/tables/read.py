@@ -7,8 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gdkernels.errors import FileError, InputError, keyword
+from gdkernels.errors import FileError, InputError, keyword, shown
 from gdkernels.system.progress import RecordCount
+from gdkernels.system.ranges import whole
 from gdkernels.tables.arrays import read_npy, read_npz
 from gdkernels.tables.builtin import BUILT_IN, read_built_in
 from gdkernels.tables.cells import Cells
@@ -44,7 +45,7 @@ def read(data: Data, *, header: bool | None = None, skip_rows: int = 0, progress
     data
         A file, also compressed by gzip or zstd; a folder of files with the same columns; several of these; the name of
         a built-in data set (``./digits`` is a file of that name); or what is in memory already: a frame of pandas,
-        polars or pyarrow, a dict of columns, an array [records, columns].
+        polars, pyarrow or Dask, a dict of columns, a list of dicts, an array [records, columns].
     header
         Whether text files begin with the names of the columns; None refuses a first line that looks like a record.
     skip_rows
@@ -78,6 +79,7 @@ def parts(
     *,
     findings: Mapping[str, Finding] | None = None,
     options: TextOptions | None = None,
+    used: Collection[str] = (),
 ) -> Iterator[Table]:
     """Yield the table in `data` in parts of at most so many records, so that any size can be gone through.
 
@@ -88,9 +90,13 @@ def parts(
         goes through the data twice.
     options
         The form of text files.
+    used
+        The columns that are wanted, if not all are: of what is in memory already, others are left out.
     """
+    if not whole(1).has(records):
+        raise InputError(f"records must be {whole(1).wanted}, got {shown(records)}")
     if (paths := paths_of(data)) is None:
-        table = table_of(data)
+        table = table_of(data, findings, used)
         if findings is not None:
             columns = {n: read_as(c, findings[n].reading) if n in findings else c for n, c in table.columns.items()}
             table = Table(columns, table.source, table.targets, table.first)
@@ -183,7 +189,10 @@ def _raw_parts(
 
 
 def _parts_of_table(table: Table, records: int) -> Iterator[Table]:
-    for first in range(0, max(len(table), 1), records):
+    if len(table) <= records:
+        yield table
+        return
+    for first in range(0, len(table), records):
         part = table.take(slice(first, first + records))
         yield Table(part.columns, table.source, table.targets, table.first + first)
 

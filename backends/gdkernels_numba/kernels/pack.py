@@ -13,8 +13,9 @@ __all__ = ["MOVES", "transposed_lines", "write_moves"]
 
 # The plain matrix has `plain_row` bytes from row to row; the panels have `row` and `panel`.
 MOVES = {
-    # Row order[k] (row k where order is 0) of the plain matrix becomes row k of the panels.
-    "rows_in": ("rows", "columns", "plain", "plain_row", "panels", "row", "panel", "order"),
+    # Row order[k] (row k where order is 0) of the plain matrix becomes row k of the panels. So many numbers as `more`
+    # follow in the order: their rows may be brought near.
+    "rows_in": ("rows", "columns", "plain", "plain_row", "panels", "row", "panel", "order", "more"),
     "rows_out": ("rows", "columns", "plain", "plain_row", "panels", "row", "panel"),
     # Source and target lie within one panel each. Whole squares are moved, so both need room for them.
     "transpose": ("rows", "columns", "source", "source_row", "target", "target_row"),
@@ -62,14 +63,19 @@ def _rows_in(f: Function, v: Vectors) -> None:
 
 
 def _narrow_rows_in(f: Function, v: Vectors, place: Callable[[ir.Value], ir.Value]) -> None:
-    """Move rows of a few vectors, of which the last is masked: one after the other at full speed."""
+    """Move rows of a few vectors, of which the last is masked: one after the other at full speed.
+
+    Meanwhile the rows of the next call are brought near: they lie anywhere, and no processor foresees them.
+    """
     form = v.format
+    ahead = f.builder.select(f.is_less(f.more, f.rows), f.integer(0), f.rows)
     for count in range(1, _NARROW + 1):
         before = (count - 1) * form.lanes
         fits = f.builder.and_(f.is_less(before, f.columns), f.is_less(f.columns, before + form.lanes + 1))
         with f.builder.if_then(fits):
             mask = v.first_lanes(f.subtract(f.columns, before))
             with f.loop(f.rows) as k:
+                v.prefetch(place(f.add(k, ahead)), near=True)
                 plain, panel = place(k), f.add(f.panels, f.multiply(k, f.row))
                 for offset in range(0, (count - 1) * form.bytes, form.bytes):
                     v.store(v.load(f.add(plain, offset), align=form.size), f.add(panel, offset))
@@ -80,12 +86,13 @@ def _narrow_rows_in(f: Function, v: Vectors, place: Callable[[ir.Value], ir.Valu
 def _wide_rows_in(
     f: Function, v: Vectors, ordered: ir.Value, row_bytes: ir.Value, place: Callable[[ir.Value], ir.Value]
 ) -> None:
-    # Rows in a random order lie anywhere, and no processor foresees the next one; narrow rows come quickly anyway.
-    asked_for = f.builder.and_(ordered, f.is_less(4 * LINE, row_bytes))
-    last = f.subtract(f.rows, 1)
+    # Rows in a random order lie anywhere, and no processor foresees the next one. Wide ones have no room near.
+    few = f.builder.icmp_signed("<=", row_bytes, f.integer(4 * LINE))
+    ahead = f.builder.select(few, f.rows, f.integer(_ROWS_AHEAD))  # those of the next call, or wide ones of this
+    last = f.add(f.rows, f.builder.select(few, f.more, f.integer(0)), -1)
     with f.loop(f.rows) as k:
-        with f.builder.if_then(asked_for):
-            next_row = place(f.least(f.add(k, _ROWS_AHEAD), last))
+        with f.builder.if_then(ordered):
+            next_row = place(f.least(f.add(k, ahead), last))
             with f.loop(row_bytes, step=LINE) as offset:
                 v.prefetch(f.add(next_row, offset))
         plain = f.variable(f.add(f.plain, f.multiply(k, f.plain_row)))
