@@ -53,9 +53,11 @@ def cupy_of(host):
     class Stream:
         def __init__(self, non_blocking=False):
             assert non_blocking, "the null stream cannot be captured"
-            self.ptr = id(self)
+            self.ptr, self.device_id = id(self), host.current[-1]
 
         def __enter__(self):
+            if self.device_id != host.current[-1]:
+                raise RuntimeError(f"the stream is of device {self.device_id}, the current one is {host.current[-1]}")
             host.streams.append(self)
 
         def __exit__(self, *error):

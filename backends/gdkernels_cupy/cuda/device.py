@@ -64,7 +64,7 @@ class CudaDevice:
             self.workspace = self.allocate(cublaslt.WORKSPACE)
 
     def allocate(self, size: int) -> DeviceMemory:
-        """Return memory of so many bytes; the device must be the current one.
+        """Return memory of so many bytes.
 
         CuPy gives freed memory to the same stream again while that may still work on it: all memory is of this stream.
 
@@ -75,10 +75,11 @@ class CudaDevice:
         """
         cuda = self._cupy.cuda
         try:
-            with self.stream:
+            with cuda.Device(self.number), self.stream:
                 return DeviceMemory(cuda.alloc(max(size, ALIGNMENT)), size)
         except cuda.memory.OutOfMemoryError as error:
-            free, total = cuda.runtime.memGetInfo()
+            with cuda.Device(self.number):
+                free, total = cuda.runtime.memGetInfo()
             raise DeviceMemoryError(
                 f"{size / 1e9:.2f} GB are not available on cuda:{self.number}: {free / 1e9:.2f} of "
                 f"{total / 1e9:.2f} GB are free; choose a smaller batch_size, or end what else uses the device"
@@ -93,7 +94,8 @@ class CudaDevice:
     def release(self) -> None:
         """Give back the memory that CuPy keeps for later: its pieces may be too small alone, and enough together."""
         self.stream.synchronize()
-        self._cupy.get_default_memory_pool().free_all_blocks()
+        with self._cupy.cuda.Device(self.number):  # it gives back those of the current one alone
+            self._cupy.get_default_memory_pool().free_all_blocks()
 
     def kernels(self, text: str) -> Any:
         """Return the module of `text`, compiled once; CuPy keeps the machine code on disk."""
@@ -146,16 +148,18 @@ class CudaDevice:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Make the stream current, behind the unfinished work of the caller's stream: its arrays may not be ready yet.
+        """Make the device and its stream current, behind the unfinished work of the caller's stream.
 
-        At the end the stream has done all its work, even after an error or an interrupt, so that memory may be freed.
+        Its arrays may not be ready yet. At the end the stream has done all its work, even after an error or an
+        interrupt, so that memory may be freed.
         """
-        self.stream.wait_event(self._cupy.cuda.get_current_stream().record())
-        try:
-            with self.stream:
-                yield
-        finally:
-            self.stream.synchronize()
+        with self._cupy.cuda.Device(self.number):
+            self.stream.wait_event(self._cupy.cuda.get_current_stream().record())
+            try:
+                with self.stream:
+                    yield
+            finally:
+                self.stream.synchronize()
 
 
 def describe(number: int) -> dict[str, Any]:

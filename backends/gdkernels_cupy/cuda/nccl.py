@@ -59,7 +59,9 @@ class NcclRanks:
         os.environ.setdefault("NCCL_NVLS_ENABLE", "0")  # whose sums may differ from call to call; it adds nothing here
         told = None if group.rank else json.dumps(list(nccl.get_unique_id())).encode()
         self._nccl, self._stream, self._byte = nccl, device.stream, nccl.NCCL_UINT8
-        self._ranks = nccl.NcclCommunicator(group.size, tuple(json.loads(group.broadcast(told))), group.rank)
+        number = tuple(json.loads(group.broadcast(told)))
+        with device.working():
+            self._ranks = nccl.NcclCommunicator(group.size, number, group.rank)
 
     def exchange(self, sent: Iterable[Message], received: Iterable[Message]) -> None:
         """Send bytes to other ranks, and receive theirs: what one sends is what the other expects, in order."""

@@ -158,18 +158,19 @@ class _Both(Interpreter):
 
 def _agrees(number: int, product: MatrixProduct, precision: str, *, with_nan: bool = True) -> bool:
     gpu = device(number)
-    both = _Both(gpu, product, precision, with_nan=with_nan)
-    numbers = np.concatenate([both.numbers.view(np.uint8), both.numbers.astype(np.float32).view(np.uint8)])
-    gpu.upload(both.there.address, both.memory)
-    gpu.upload(both.number(0), numbers)
-    try:
-        if not Matmul(product, precision, both).settle(gpu.handle, None, gpu.workspace.address, gpu.stream.ptr):
+    with gpu.working():
+        both = _Both(gpu, product, precision, with_nan=with_nan)
+        numbers = np.concatenate([both.numbers.view(np.uint8), both.numbers.astype(np.float32).view(np.uint8)])
+        gpu.upload(both.there.address, both.memory)
+        gpu.upload(both.number(0), numbers)
+        try:
+            if not Matmul(product, precision, both).settle(gpu.handle, None, gpu.workspace.address, gpu.stream.ptr):
+                return False
+        except CublasLtError as error:
+            _log.warning("an epilogue of cuBLAS is not used on cuda:%d, where trying it failed: %s", number, error)
             return False
-    except CublasLtError as error:
-        _log.warning("an epilogue of cuBLAS is not used on cuda:%d, where trying it failed: %s", number, error)
-        return False
-    found = both.with_memory(np.empty_like(both.memory))
-    gpu.download(found.memory, both.there.address)
+        found = both.with_memory(np.empty_like(both.memory))
+        gpu.download(found.memory, both.there.address)
     with np.errstate(all="ignore"):
         both.multiply(product)
     return all(_alike(found, both, b, precision) for b in both.buffers)
