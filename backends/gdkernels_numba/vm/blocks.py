@@ -1,15 +1,8 @@
 """The work of a piece on its blocks of the parameters: gradients of the whole batch, updates, and other layouts."""
 
 from gdkernels_numba.ir.vector import PANEL_BYTES
-from gdkernels_numba.vm.context import (
-    address,
-    operand,
-    rows_of_piece,
-    set_operands,
-    terms,
-    terms_at_once,
-    vectors,
-)
+from gdkernels_numba.vm.batch_sums import run_column_sums, run_gradient, run_sum
+from gdkernels_numba.vm.context import address, set_operands, vectors
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import (
     ADD_BLOCK,
@@ -28,7 +21,6 @@ from gdkernels_numba.vm.instructions import (
     MULTIPLY_VALUES,
     PACK_BLOCK,
     STORE_PARAMETER,
-    STRIP,
     SUM_COLUMNS,
     SUM_COLUMNS_OF_VALUE,
     SUM_GRADIENT,
@@ -46,41 +38,6 @@ __all__ = ["run_blocks", "run_on_blocks"]
 _FIRST, _STOP = 0, 1  # words of the bounds
 
 
-def run_gradient(context: int, i: int, down: int, across: int, rows: int, count: int, batch: int) -> None:
-    """Compute a block of the gradient of a weight matrix from the whole batch."""
-    at = SUM_GRADIENT.at
-    chunk, depth, rest = word(context, CONTEXT.sums_depth), terms(context, batch), 1
-    if word(context, CONTEXT.sums_by_piece):
-        chunk, rest = rows_of_piece(context, batch), 0
-    kernel, a_pitch, a_panel, a_term = word(i, at.kernel), word(i, at.a_pitch), word(i, at.a_panel), word(i, at.a_term)
-    d_pitch, to_pitch, written = word(i, at.d_pitch), word(i, at.to_pitch), word(i, at.operands)
-    a, d = address(i, at.a, down, 0), address(i, at.d, 0, across)
-    to = address(i, at.to, down, across)
-    # Of a block on the diagonal of a symmetric matrix, rows end with the diagonal.
-    strip, high = word(i, at.strip), rows
-    if strip and down == across:
-        high = STRIP
-    k = 0
-    while k < depth:
-        here = terms_at_once(chunk, depth - k) if rest else min(chunk, depth - k)
-        chunks_left = (depth - k - here + chunk - 1) // chunk
-        soon = 0
-        if chunks_left < written:
-            soon = operand(i + WORD * SUM_GRADIENT.size, chunks_left, down, across)
-        row, first, target = 0, a, to
-        while row < rows:
-            some, wide = min(high, rows - row), count
-            if high < rows:
-                wide = min(count, vectors(context, row + some))
-            call(kernel, (some, here, wide, first, a_pitch, a_panel, d, d_pitch, target, to_pitch, k, soon))
-            row += high
-            first += strip
-            target += high * to_pitch
-        a += chunk * a_term
-        d += chunk * d_pitch
-        k += here
-
-
 def multiply_back(context: int, i: int, across: int, rows: int, columns: int, batch: int) -> None:
     """Multiply all rows of the batch by a block of weights from the other side."""
     at = MULTIPLY_BACK.at
@@ -93,19 +50,6 @@ def multiply_back(context: int, i: int, across: int, rows: int, columns: int, ba
         call(kernel, (batch, columns, vectors(context, rows), d, d_pitch, 0, to, PANEL_BYTES, c, c_pitch, across, 0))
     else:
         call(kernel, (batch, columns, rows, d, d_pitch, w, w_pitch, c, c_pitch, across))
-
-
-def run_column_sums(context: int, i: int, across: int, count: int, batch: int) -> None:
-    """Compute a block of the gradient of a bias from the whole batch."""
-    at, row = SUM_COLUMNS.at, 0
-    chunk, d_pitch = batch, word(i, at.d_pitch)
-    if word(context, CONTEXT.sums_by_piece):
-        chunk = rows_of_piece(context, batch)
-    d, to = address(i, at.d, 0, across), address(i, at.to, 0, across)
-    while row < batch:
-        call(word(i, at.kernel), (min(chunk, batch - row), count, d, d_pitch, to, row))
-        d += chunk * d_pitch
-        row += chunk
 
 
 def run_on_block(context: int, i: int, down: int, across: int, rows: int, columns: int, batch: int, busy: int) -> None:
@@ -185,19 +129,6 @@ def run_changes(context: int, i: int, batch: int, busy: int) -> None:
         k += 1
 
 
-def run_sum(i: int, part_bytes: int) -> None:
-    """Add up the parts of a total: those of one sum after the other."""
-    at, total = SUM_OVER_PIECES.at, 0.0
-    part = word(i, at.source)
-    for _group in range(word(i, at.sums)):
-        inner = 0.0
-        for _part in range(word(i, at.parts)):
-            inner += number(part)
-            part += part_bytes
-        total += inner
-    set_number(word(i, at.target), total)
-
-
 def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
     """Run the stream of an update, or one before or after all steps; `busy` pieces had rows."""
     i = stream
@@ -219,7 +150,7 @@ def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
         elif opcode in (LOOP_OVER_VALUE.opcode, MULTIPLY_VALUES.opcode, SUM_COLUMNS_OF_VALUE.opcode):
             run_on_value(context, i)
         elif opcode == SUM_OVER_PIECES.opcode:
-            run_sum(i, word(context, CONTEXT.partial_bytes))
+            run_sum(context, i)
         elif opcode == ADD_TO_RESULT.opcode:
             source, target = word(i, ADD_TO_RESULT.at.source), word(i, ADD_TO_RESULT.at.target)
             set_number(target, number(target) + number(source))
