@@ -38,7 +38,8 @@ __all__ = ["FusedExecutable"]
 _log = logging.getLogger("gdkernels")
 
 _PREDICTED_ROWS = 1 << 20  # at a time
-_FEW = 16  # rows that are copied sooner than their address is found
+# Rows that are copied sooner than their address is found: so many, or more if they are so many numbers.
+_FEW, _MORE, _NUMBERS = 16, 64, 4096
 _KEPT_PREDICTIONS = 4  # sizes whose instruction streams are kept, such as those of the validation and the test records
 
 Array = npt.NDArray[Any]
@@ -167,7 +168,7 @@ class FusedExecutable(Executable):
     def predict(self, parameters: Arrays, x: Any) -> Any:
         code, x = self._code(x), x if isinstance(x, Entries) else self._contiguous(x)
         check_prediction(self._program, parameters, x)
-        if not isinstance(x, Entries) and 0 < x.shape[0] <= _FEW:
+        if not isinstance(x, Entries) and 0 < x.shape[0] <= (_MORE if x.size <= _NUMBERS else _FEW):
             bound = self._bind(code, code.prediction, 1 << (x.shape[0] - 1).bit_length(), x)
             return bound.predict({name: self._contiguous(a) for name, a in parameters.items()}, x)
         output = np.empty((x.shape[0], self._program.outputs), self._dtype)
