@@ -1,8 +1,10 @@
 """Fixtures that all tests share: the namespaces that the definition runs on, and the skips without a GPU."""
 
 import contextlib
+import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -11,9 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import threadpoolctl
+from made_once import host_compiler, remove_unused
 from nvrtc_compiler import NVRTC, library_of_cuda_12
 from plugins import Plugins
+
+with contextlib.suppress(ModuleNotFoundError):  # machines with a GPU may lack it, and run no test that draws
+    import hypothesis
+
+    # Examples are the same in every run, and may take as long as the machine lets them: a test does not fail by chance.
+    # ``pytest --hypothesis-profile=explore`` draws others each time.
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("explore", deadline=None, suppress_health_check=slow)
+    hypothesis.settings.register_profile("gate", hypothesis.settings.get_profile("explore"), derandomize=True)
+    hypothesis.settings.load_profile("gate")
 
 
 @dataclass(frozen=True)
@@ -97,25 +109,43 @@ def pytest_configure(config: pytest.Config) -> None:
 
     BLAS would start a thread for each core in each worker, and these wait for each other in loops: where workers share
     the cores, a small training then takes a minute in place of a second.
+
+    Child processes keep Python's byte code, even where you have told Python to keep none. They are hundreds, and to
+    load gdkernels from its source takes longer than most of what they show.
     """
     for name in [n for n in os.environ if n.startswith("GDKERNELS_") and not n.startswith("GDKERNELS_TEST_")]:
         del os.environ[name]  # the backend, device or limits of whoever runs the tests
     if hasattr(config, "workerinput"):
+        import threadpoolctl
+
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of child processes, and of what is loaded later
         threadpoolctl.threadpool_limits(int(os.environ["OPENBLAS_NUM_THREADS"]), user_api="blas")
-    _keep_byte_code(config)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-def _keep_byte_code(config: pytest.Config) -> None:
-    """Have child processes keep Python's byte code, even where you have told Python to keep none.
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect in half of the time, and let the tests that follow be quicker too.
 
-    They are hundreds, and to load gdkernels from its source takes longer than most of what they show.
-    ``pytest --cache-clear`` empties the folder.
+    Each worker of pytest-xdist collects all tests. Byte code is kept meanwhile, even where you have told Python to keep
+    none: to rewrite the assertions of all test modules again takes as long as the rest. And Python's garbage collector
+    is kept off the million objects that are there in the end: each of its full passes would take half a second.
     """
-    cache = getattr(config, "cache", None)
-    if cache is not None:
-        os.environ["PYTHONPYCACHEPREFIX"] = str(cache.mkdir("bytecode"))
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    keeps_none, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+        sys.dont_write_bytecode = keeps_none
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files that name no GPU where only tests on one are wanted: such a machine may lack their needs."""
+    if config.option.markexpr == "gpu" and collection_path.suffix == ".py":
+        return True if "gpu" not in collection_path.read_text("utf-8") else None
+    return None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -153,6 +183,17 @@ def signals_heard() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+def shared_folder(config: pytest.Config, tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """Return a folder that workers, child processes and, if pytest keeps a cache, later sessions share."""
+    cache = getattr(config, "cache", None)
+    if cache is not None:
+        return cache.mkdir(name)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_directory(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Compile into a folder that workers, child processes and later sessions share, and not into the user's.
@@ -162,13 +203,7 @@ def cache_directory(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPa
     """
     from gdkernels_numba.cpu import jit
 
-    cache = getattr(pytestconfig, "cache", None)
-    if cache is not None:
-        folder = cache.mkdir("compiled")
-    else:
-        base = tmp_path_factory.getbasetemp()
-        folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
-        folder.mkdir(exist_ok=True)
+    folder = shared_folder(pytestconfig, tmp_path_factory, "compiled")
     folder.chmod(0o700)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GDKERNELS_CACHE", str(folder))
@@ -199,10 +234,15 @@ def no_calibration_of_whoever_runs_the_tests(request: pytest.FixtureRequest, mon
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of the session, which all its workers share, for what takes seconds to make."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
+def made(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for what compilers take seconds to make, which workers and later sessions share.
+
+    What is in it is named by a digest of all that it was made of, and the folder by the host's compiler and processor.
+    What nobody has asked for in a week is removed. ``pytest --cache-clear`` empties the folder.
+    """
+    made = shared_folder(pytestconfig, tmp_path_factory, "made")
+    remove_unused(made)
+    folder = made / host_compiler()
     folder.mkdir(exist_ok=True)
     return folder
 

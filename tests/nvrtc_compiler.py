@@ -36,7 +36,7 @@ class NVRTC:
 
     def compiled(self, text, architecture):
         """Return what a text is compiled to; one that does not compile fails the test with the compiler's words."""
-        told = "\0".join([self.name, text, architecture, *OPTIONS])
+        told = "\0".join([str(self.binding.getVersion()), text, architecture, *OPTIONS])
         path = self.folder / f"{hashlib.sha256(told.encode()).hexdigest()[:20]}.nvrtc"
         made_once(path, lambda part: part.write_bytes(pickle.dumps(self._compile(text, architecture))))
         return Compiled(*pickle.loads(path.read_bytes()))
@@ -64,6 +64,11 @@ class Library:
 
     def __init__(self, path):
         self._library = ctypes.CDLL(str(path))
+
+    def getVersion(self):  # noqa: N802 (as CuPy has it)
+        version = ctypes.c_int(), ctypes.c_int()
+        self._call("nvrtcVersion", *map(ctypes.byref, version))
+        return tuple(number.value for number in version)
 
     def createProgram(self, text, name, headers, names):  # noqa: N802 (as CuPy has it)
         program = ctypes.c_void_p()

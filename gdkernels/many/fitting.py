@@ -31,6 +31,7 @@ from gdkernels.training.jobs.one_pass import in_one_pass
 from gdkernels.training.jobs.shared_data import SharedData
 from gdkernels.training.jobs.shown import shown_by
 from gdkernels.training.jobs.threads import GivenUpError, run_jobs
+from gdkernels.training.own_functions import agree_on_functions
 from gdkernels.training.settings import FitSettings
 
 __all__ = ["fit_many"]
@@ -148,6 +149,8 @@ def fit_many(
         with guarded(ranks):
             agree(ranks, {"call": "fit_many", "models": len(models), "data": digest})
             agree(ranks, {f"model {k}": job.identity() for k, job in enumerate(jobs)})
+            fits = [(job.trainer.mlp.network.structure, job.trainer.settings) for job in jobs]
+            agree_on_functions(ranks, fits, [f"model {k}" for k in range(len(jobs))])
     at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
     mine = range(ranks.rank, len(jobs), ranks.size)
     bar = progress_bar(False if ranks.rank else progress, total=len(mine), unit="model")

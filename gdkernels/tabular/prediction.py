@@ -94,9 +94,15 @@ class PreparedNetwork:
 
         Pieces are small where there are many features, units or classes.
         """
+        for few, outputs in self.outputs_in_pieces(table):
+            yield few, self.of_outputs(outputs)
+
+    def outputs_in_pieces(self, table: Table) -> Iterator[tuple[Table, npt.NDArray[Any]]]:
+        """Yield what `in_pieces` yields before it is put in the target's terms."""
         for few in _pieces(table, _within(_FEATURE * len(self.preparation.features))):
-            predictions = self.prepared_in_pieces(self.preparation.transform(few))
-            yield from zip(_pieces(few, self._predicted), predictions, strict=True)
+            x = self.preparation.transform(few)
+            found = (self.outputs(x[rows]) for rows in self.pieces(len(x)))
+            yield from zip(_pieces(few, self._predicted), found, strict=True)
 
     def prepared_in_pieces(self, x: npt.NDArray[Any]) -> Iterator[Prediction]:
         """Yield what `in_pieces` yields for inputs that are prepared already."""

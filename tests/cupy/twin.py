@@ -77,7 +77,7 @@ def precompiled(directory, options):
     header = place / HEADERS[0].name
 
     def make(part):
-        shutil.copy2(HEADERS[0], header)  # what the compiler reads where the compiled one does not fit
+        shutil.copyfile(HEADERS[0], header)  # what the compiler reads where the compiled one does not fit
         command = [shutil.which("g++"), *options, "-x", "c++-header", str(HEADERS[0]), "-o", str(part)]
         subprocess.run(command, check=True, capture_output=True)
 

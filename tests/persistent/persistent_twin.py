@@ -52,7 +52,7 @@ def precompiled(folder, options):
     header = place / HEADERS[1].name
 
     def make(part):
-        shutil.copy2(HEADERS[1], header)  # the same file to `#pragma once`, where what is compiled does not fit
+        shutil.copyfile(HEADERS[1], header)  # the same file to `#pragma once`, where what is compiled does not fit
         command = [_GXX, *options, "-x", "c++-header", str(HEADERS[1]), "-o", str(part)]
         subprocess.run(command, check=True, capture_output=True)
 

@@ -29,6 +29,7 @@ from gdkernels_numba.ir.vector import LINE, PANEL_BYTES, Format, padded
 from gdkernels_numba.plan import GRAIN, StepChoices
 from gdkernels_numba.vm.fields import WORD, StridedAddress
 from gdkernels_numba.vm.shared_words import TURN_BYTES, TURN_WORDS
+from gdkernels_numba.vm.tape import TAPE_BYTES
 
 __all__ = ["StepLayout", "runs_over"]
 
@@ -84,6 +85,8 @@ class StepLayout:
         Into how many leaves of the tree a sum over the whole batch is cut.
     sum_blocks, sum_numbers
         Room for sums over leaves that wait to be merged: blocks for each context that updates, numbers for each.
+    tape
+        Where a thread that is alone notes the calls of a step.
     codes
         Where the numbers of rows are that the batch looks up, by the number of their node.
     gradients
@@ -188,6 +191,7 @@ class StepLayout:
         self.sum_numbers = [arena.take(_NUMBER * (waiting + 1)) for _ in range(self.contexts)]
         self.zeros = arena.take(PANEL_BYTES)
         self.results = arena.take(2 * _NUMBER)
+        self.tape = arena.take(TAPE_BYTES)
 
     # ---- what there is
 

@@ -8,7 +8,8 @@ from gdkernels_numba.ir.vector import LINE, PANEL_BYTES
 from gdkernels_numba.vm.context import address, operand, row_of_piece, rows_of_piece, terms, terms_at_once, vectors
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import STRIP, SUM_COLUMNS, SUM_GRADIENT, SUM_OVER_PIECES
-from gdkernels_numba.vm.intrinsics import call, number, set_number, word
+from gdkernels_numba.vm.intrinsics import number, set_number, word
+from gdkernels_numba.vm.tape import issue
 from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = ["run_column_sums", "run_gradient", "run_sum"]
@@ -25,13 +26,13 @@ def merge_sums(context: int, waiting: int, merges: int, to: int, rows: int, coun
     for _ in range(merges):
         waiting -= 1
         left, right = place_of_sum(context, waiting - 1, to), place_of_sum(context, waiting, to)
-        call(word(context, CONTEXT.add), (rows, count, right, left, pitch))
+        issue(context, word(context, CONTEXT.add), (rows, count, right, left, pitch))
     return int(waiting)
 
 
 def sum_terms(
     context: int, i: int, down: int, across: int, rows: int, count: int, first: int, stop: int, depth: int, to: int,
-    goes_on: int,
+    to_pitch: int, goes_on: int,
 ) -> None:  # fmt: skip
     """Sum up the terms from `first` to `stop` of a block of the gradient of weights, which has `depth` in all."""
     at = SUM_GRADIENT.at
@@ -41,8 +42,8 @@ def sum_terms(
     elif word(context, CONTEXT.sums_by_piece):
         chunk, rest = rows_of_piece(context, depth), 0
     kernel, a_pitch, a_panel, a_term = word(i, at.kernel), word(i, at.a_pitch), word(i, at.a_panel), word(i, at.a_term)
-    d_pitch, to_pitch, written = word(i, at.d_pitch), word(i, at.to_pitch), word(i, at.operands)
-    a, d = address(i, at.a, down, 0) + first * a_term, address(i, at.d, 0, across) + first * d_pitch
+    d_pitch, written = word(i, at.d_pitch), word(i, at.operands)
+    a, d = address(i, at.a, down, across) + first * a_term, address(i, at.d, down, across) + first * d_pitch
     # Of a block on the diagonal of a symmetric matrix, rows end with the diagonal.
     strip, high = word(i, at.strip), rows
     if strip and down == across:
@@ -59,7 +60,8 @@ def sum_terms(
             some, wide = min(high, rows - row), count
             if high < rows:
                 wide = min(count, vectors(context, row + some))
-            call(kernel, (some, here, wide, left, a_pitch, a_panel, d, d_pitch, target, to_pitch, goes_on, soon))
+            given = (some, here, wide, left, a_pitch, a_panel, d, d_pitch, target, to_pitch, goes_on, soon)
+            issue(context, kernel, given)
             row += high
             left += strip
             target += high * to_pitch
@@ -69,23 +71,30 @@ def sum_terms(
         goes_on, going = 1, 1 if k < stop else 0
 
 
-def run_gradient(context: int, i: int, down: int, across: int, rows: int, count: int, batch: int) -> None:
-    """Compute a block of the gradient of a weight matrix from the whole batch."""
-    to, pitch = address(i, SUM_GRADIENT.at.to, down, across), word(i, SUM_GRADIENT.at.to_pitch)
+def run_gradient(context: int, i: int, down: int, across: int, rows: int, columns: int, batch: int) -> None:
+    """Compute a block of the gradient of a weight matrix from the whole batch, or its transpose first."""
+    at = SUM_GRADIENT.at
+    to, pitch, room = address(i, at.to, down, across), word(i, at.to_pitch), word(i, at.room)
+    high, count = rows, vectors(context, columns)
+    if room:
+        to, pitch, high, count = room, word(i, at.d_pitch), columns, vectors(context, rows)
     leaves, depth, by_piece = word(context, CONTEXT.leaves), terms(context, batch), word(context, CONTEXT.sums_by_piece)
     if leaves == 1:
-        sum_terms(context, i, down, across, rows, count, 0, depth, depth, to, 0)
-        return
-    chunk, waiting, first = word(context, CONTEXT.sums_depth), 0, 0
-    for leaf in range(leaves):
-        stop = row_of_piece(context, leaf + 1, batch)
-        # A sum that is made at once is added to its left sibling at once.
-        joins = leaf & 1 if by_piece or stop - first <= terms_at_once(chunk, stop - first) else 0
-        target = place_of_sum(context, waiting - joins, to)
-        sum_terms(context, i, down, across, rows, count, first, stop, depth, target, joins)
-        first, waiting = stop, waiting + 1 - joins
-        merges = waiting - 1 if leaf == leaves - 1 else merges_after(leaf) - joins
-        waiting = merge_sums(context, waiting, merges, to, rows, count, pitch)
+        sum_terms(context, i, down, across, high, count, 0, depth, depth, to, pitch, 0)
+    else:
+        chunk, waiting, first = word(context, CONTEXT.sums_depth), 0, 0
+        for leaf in range(leaves):
+            stop = row_of_piece(context, leaf + 1, batch)
+            # A sum that is made at once is added to its left sibling at once.
+            joins = leaf & 1 if by_piece or stop - first <= terms_at_once(chunk, stop - first) else 0
+            target = place_of_sum(context, waiting - joins, to)
+            sum_terms(context, i, down, across, high, count, first, stop, depth, target, pitch, joins)
+            first, waiting = stop, waiting + 1 - joins
+            merges = waiting - 1 if leaf == leaves - 1 else merges_after(leaf) - joins
+            waiting = merge_sums(context, waiting, merges, to, high, count, pitch)
+    if room:
+        to = address(i, at.to, down, across)
+        issue(context, word(i, at.transpose), (columns, rows, room, pitch, to, word(i, at.to_pitch)))
 
 
 def run_column_sums(context: int, i: int, across: int, count: int, batch: int) -> None:
@@ -98,14 +107,14 @@ def run_column_sums(context: int, i: int, across: int, count: int, batch: int) -
         if word(context, CONTEXT.sums_by_piece):
             chunk = rows_of_piece(context, batch)
         while row < batch:
-            call(kernel, (min(chunk, batch - row), count, d + row * d_pitch, d_pitch, to, row))
+            issue(context, kernel, (min(chunk, batch - row), count, d + row * d_pitch, d_pitch, to, row))
             row += chunk
         return
     waiting, first = 0, 0
     for leaf in range(leaves):
         stop, joins = row_of_piece(context, leaf + 1, batch), leaf & 1
         target = place_of_sum(context, waiting - joins, to)
-        call(kernel, (stop - first, count, d + first * d_pitch, d_pitch, target, joins))
+        issue(context, kernel, (stop - first, count, d + first * d_pitch, d_pitch, target, joins))
         first, waiting = stop, waiting + 1 - joins
         merges = waiting - 1 if leaf == leaves - 1 else merges_after(leaf) - joins
         waiting = merge_sums(context, waiting, merges, to, 1, count, 0)

@@ -2,7 +2,7 @@
 
 from gdkernels_numba.ir.vector import PANEL_BYTES
 from gdkernels_numba.vm.batch_sums import run_column_sums, run_gradient, run_sum
-from gdkernels_numba.vm.context import address, set_operands, vectors
+from gdkernels_numba.vm.context import address, vectors
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import (
     ADD_BLOCK,
@@ -30,10 +30,11 @@ from gdkernels_numba.vm.instructions import (
 )
 from gdkernels_numba.vm.intrinsics import call, number, set_number, set_word, word
 from gdkernels_numba.vm.progress import begin_change, end_change, is_held
+from gdkernels_numba.vm.tape import MOVE_AMONG_BLOCKS, SUM_PARTS, issue, issue_loop, note
 from gdkernels_numba.vm.thread_context import CONTEXT
 from gdkernels_numba.vm.values import run_on_value
 
-__all__ = ["run_blocks", "run_on_blocks"]
+__all__ = ["move_among_blocks", "run_blocks", "run_on_blocks"]
 
 _FIRST, _STOP = 0, 1  # words of the bounds
 
@@ -46,21 +47,22 @@ def multiply_back(context: int, i: int, across: int, rows: int, columns: int, ba
     w, w_pitch = address(i, at.w, 0, across), word(i, at.w_pitch)
     c, c_pitch = word(i, at.c), word(i, at.c_pitch)
     if transpose:
-        call(transpose, (rows, columns, w, w_pitch, to, PANEL_BYTES))
-        call(kernel, (batch, columns, vectors(context, rows), d, d_pitch, 0, to, PANEL_BYTES, c, c_pitch, across, 0))
+        issue(context, transpose, (rows, columns, w, w_pitch, to, PANEL_BYTES))
+        wide = vectors(context, rows)
+        issue(context, kernel, (batch, columns, wide, d, d_pitch, 0, to, PANEL_BYTES, c, c_pitch, across, 0))
     else:
-        call(kernel, (batch, columns, rows, d, d_pitch, w, w_pitch, c, c_pitch, across))
+        issue(context, kernel, (batch, columns, rows, d, d_pitch, w, w_pitch, c, c_pitch, across))
 
 
 def run_on_block(context: int, i: int, down: int, across: int, rows: int, columns: int, batch: int, busy: int) -> None:
     """Run an instruction on the block of `rows` by `columns` that is `down` below the first and `across` beside it."""
     opcode, count = word(i, HEADER.opcode), vectors(context, columns)
     if opcode == SUM_GRADIENT.opcode:
-        run_gradient(context, i, down, across, rows, count, batch)
+        run_gradient(context, i, down, across, rows, columns, batch)
     elif opcode == LOOP_OVER_BLOCK.opcode:
         loop = LOOP_OVER_BLOCK.at
-        operands = set_operands(context, i + WORD * LOOP_OVER_BLOCK.size, word(i, loop.operands), down, across)
-        call(word(i, loop.kernel), (rows, columns, word(i, loop.pitch), operands, 1))
+        operands, operand_count, pitch = i + WORD * LOOP_OVER_BLOCK.size, word(i, loop.operands), word(i, loop.pitch)
+        issue_loop(context, word(i, loop.kernel), rows, columns, pitch, operands, operand_count, down, across, 1)
     elif opcode == MULTIPLY_BACK.opcode:
         multiply_back(context, i, across, rows, columns, batch)
     elif opcode == SUM_COLUMNS.opcode:
@@ -69,18 +71,19 @@ def run_on_block(context: int, i: int, down: int, across: int, rows: int, column
         move = TRANSPOSE_BLOCK.at
         source, source_pitch = address(i, move.source, down, across), word(i, move.source_pitch)
         target, target_pitch = address(i, move.target, down, across), word(i, move.target_pitch)
-        call(word(i, move.kernel), (rows, columns, source, source_pitch, target, target_pitch))
+        issue(context, word(i, move.kernel), (rows, columns, source, source_pitch, target, target_pitch))
     elif opcode == PACK_BLOCK.opcode:
         pack = PACK_BLOCK.at
         source, source_pitch = address(i, pack.source, down, across), word(i, pack.source_pitch)
         right = address(i, pack.right, down, across) if word(i, pack.right.base) else 0
         back_form = address(i, pack.back, down, across) if word(i, pack.back.base) else 0
-        pitches = (word(i, pack.right_pitch), word(i, pack.back_pitch))
-        call(word(i, pack.kernel), (rows, columns, source, source_pitch, right, pitches[0], back_form, pitches[1]))
+        right_pitch, back_pitch = word(i, pack.right_pitch), word(i, pack.back_pitch)
+        given = (rows, columns, source, source_pitch, right, right_pitch, back_form, back_pitch)
+        issue(context, word(i, pack.kernel), given)
     elif opcode == ADD_BLOCK.opcode and word(i, ADD_BLOCK.at.piece) < busy:
         add = ADD_BLOCK.at
         source, target = address(i, add.source, down, across), address(i, add.target, down, across)
-        call(word(i, add.kernel), (rows, count, source, target, word(i, add.pitch)))
+        issue(context, word(i, add.kernel), (rows, count, source, target, word(i, add.pitch)))
 
 
 def run_blocks(context: int, i: int, batch: int, busy: int) -> None:
@@ -129,6 +132,12 @@ def run_changes(context: int, i: int, batch: int, busy: int) -> None:
         k += 1
 
 
+def move_among_blocks(context: int, i: int, batch: int) -> None:
+    """Add rows to a gradient by their numbers, or clear those."""
+    start, order = word(context, CONTEXT.start), word(context, CONTEXT.order)
+    call(word(i, ADD_BY_CODE.at.kernel), (i, 0, batch, start, order))
+
+
 def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
     """Run the stream of an update, or one before or after all steps; `busy` pieces had rows."""
     i = stream
@@ -141,33 +150,36 @@ def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
             run_changes(context, i, batch, busy)
             length += word(i, CHANGE_BLOCKS.at.body)
         elif opcode <= LAST_MOVE:
-            start, order = word(context, CONTEXT.start), word(context, CONTEXT.order)
-            call(word(i, ADD_BY_CODE.at.kernel), (i, 0, batch, start, order))
+            move_among_blocks(context, i, batch)
+            note(context, MOVE_AMONG_BLOCKS, i, 0, 0)
         elif opcode == LOOP_OVER_NUMBERS.opcode:
             loop = LOOP_OVER_NUMBERS.at
-            operands = set_operands(context, i + WORD * LOOP_OVER_NUMBERS.size, word(i, loop.operands), 0, 0)
-            call(word(i, loop.kernel), (0, 0, 0, operands, 1))
+            operands, count = i + WORD * LOOP_OVER_NUMBERS.size, word(i, loop.operands)
+            issue_loop(context, word(i, loop.kernel), 0, 0, 0, operands, count, 0, 0, 1)
         elif opcode in (LOOP_OVER_VALUE.opcode, MULTIPLY_VALUES.opcode, SUM_COLUMNS_OF_VALUE.opcode):
             run_on_value(context, i)
         elif opcode == SUM_OVER_PIECES.opcode:
             run_sum(context, i)
+            note(context, SUM_PARTS, i, 0, 0)
         elif opcode == ADD_TO_RESULT.opcode:
             source, target = word(i, ADD_TO_RESULT.at.source), word(i, ADD_TO_RESULT.at.target)
             set_number(target, number(target) + number(source))
         elif opcode == LOAD_PARAMETER.opcode:
             load = LOAD_PARAMETER.at
             plain, plain_row, panels = word(i, load.plain), word(i, load.plain_row), load.panels
-            call(
+            issue(
+                context,
                 word(i, load.kernel),
                 (
                     word(i, load.rows), word(i, load.columns), plain, plain_row,
-                    word(i, panels.base), word(i, panels.down), word(i, panels.across), 0,
+                    word(i, panels.base), word(i, panels.down), word(i, panels.across), 0, 0,
                 ),
             )  # fmt: skip
         elif opcode == STORE_PARAMETER.opcode:
             store = STORE_PARAMETER.at
             plain, plain_row, panels = word(i, store.plain), word(i, store.plain_row), store.panels
-            call(
+            issue(
+                context,
                 word(i, store.kernel),
                 (
                     word(i, store.rows), word(i, store.columns), plain, plain_row,
