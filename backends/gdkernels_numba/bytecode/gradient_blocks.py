@@ -90,6 +90,8 @@ def write_gradient(
             to=gradient_address(writer, accumulation, WEIGHTS, row, column),
             to_pitch=by.second_pitch,
             strip=STRIP * by.unit if layout.task.schedule.symmetric and first is second else 0,
+            room=0,
+            transpose=0,
         ),
         operands=written,
     )
