@@ -164,6 +164,7 @@ def interpreter_sources() -> list[str]:
         (file for file in (package / "vm").iterdir() if file.name.endswith(".py")), key=lambda file: file.name
     )
     writers = [package / "ir" / name for name in ("emit.py", "translate.py", "vector.py")]
+    writers.append(files("gdkernels.groups") / "tree.py")  # of which the interpreter has functions
     return [generated_constants(), *(file.read_text("utf-8") for file in (*room, *writers))]
 
 

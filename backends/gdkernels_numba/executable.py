@@ -31,14 +31,15 @@ from gdkernels_numba.bytecode.prepared_run import PreparedRun
 from gdkernels_numba.compilation import Compiled, compile_program
 from gdkernels_numba.cpu.features import caches, cores
 from gdkernels_numba.orders import RunOrders
-from gdkernels_numba.plan import StepChoices, StepFootprint, choose
+from gdkernels_numba.plan import StepChoices, StepFootprint, choose, shared_pieces
 
 __all__ = ["FusedExecutable"]
 
 _log = logging.getLogger("gdkernels")
 
 _PREDICTED_ROWS = 1 << 20  # at a time
-_FEW = 16  # rows that are copied sooner than their address is found
+# Rows that are copied sooner than their address is found: so many, or more if they are so many numbers.
+_FEW, _MORE, _NUMBERS = 16, 64, 4096
 _KEPT_PREDICTIONS = 4  # sizes whose instruction streams are kept, such as those of the validation and the test records
 
 Array = npt.NDArray[Any]
@@ -167,7 +168,7 @@ class FusedExecutable(Executable):
     def predict(self, parameters: Arrays, x: Any) -> Any:
         code, x = self._code(x), x if isinstance(x, Entries) else self._contiguous(x)
         check_prediction(self._program, parameters, x)
-        if not isinstance(x, Entries) and 0 < x.shape[0] <= _FEW:
+        if not isinstance(x, Entries) and 0 < x.shape[0] <= (_MORE if x.size <= _NUMBERS else _FEW):
             bound = self._bind(code, code.prediction, 1 << (x.shape[0] - 1).bit_length(), x)
             return bound.predict({name: self._contiguous(a) for name, a in parameters.items()}, x)
         output = np.empty((x.shape[0], self._program.outputs), self._dtype)
@@ -203,12 +204,20 @@ class FusedExecutable(Executable):
 
     # ---- sizes
 
-    def shard_choices(self, batch: int) -> StepChoices:
-        """Return the choices for a step of so many rows that one thread does alone."""
+    def shard_choices(self, batch: int, shards: int) -> StepChoices:
+        """Return the choices for a shard of a batch, which one thread computes alone.
+
+        Where all pieces of the batch can be dealt to the shards, each shard has its own: then bits are those of one
+        process. Plans that say how high tiles are also say how many pieces a shard has.
+        """
         task = self._compiled.step
         assert task is not None, "what has an optimizer has a step"
-        self._wished |= {"threads": 1, "pieces": 1, "by_units": False}
-        return self._choose(task, task.sizes_with(batch), batch)
+        alone = {"threads": 1, "by_units": False}
+        self._wished |= {**alone, "pieces": 1}
+        told, rows = {**self.plan.choices, **alone}, -(-batch // shards)
+        if "tile_rows" not in told:
+            told |= shared_pieces(self._choose(task, task.sizes_with(batch), batch, wished=told), shards)
+        return self._choose(task, task.sizes_with(rows), rows, wished=told)
 
     @property
     def has_whole_gradients(self) -> bool:
@@ -237,7 +246,16 @@ class FusedExecutable(Executable):
             self._planned_by = bound
         return bound
 
-    def _choose(self, task: ScheduledTask, sizes: Mapping[str, int], batch: int, entries: float = 0.0) -> StepChoices:
+    def _choose(
+        self,
+        task: ScheduledTask,
+        sizes: Mapping[str, int],
+        batch: int,
+        entries: float = 0.0,
+        *,
+        wished: Mapping[str, Any] | None = None,
+    ) -> StepChoices:
+        wished = self._wished if wished is None else wished
         form = self._compiled.kernels.format
         tile, shapes = task.schedule.tile, {name: p.shape for name, p in self._program.parameters.items()}
         of_products = {s.weights.attribute: s.weights.shape for s in tile if isinstance(s, Product)}
@@ -260,8 +278,8 @@ class FusedExecutable(Executable):
             alone=not training,
         )
         if by_entry:  # each thread has its rows
-            wished = {**self._wished, "by_units": False}
-        return choose(footprint, form, caches(), cores(), wished if by_entry else self._wished)
+            wished = {**wished, "by_units": False}
+        return choose(footprint, form, caches(), cores(), wished)
 
     # ---- arrays
 

@@ -8,7 +8,7 @@ from gdkernels.errors import InputError
 from gdkernels_numba.cpu.features import Caches, bf16_routes
 from gdkernels_numba.ir.vector import GRANULE, Format, padded
 
-__all__ = ["GRAIN", "StepChoices", "StepFootprint", "check", "choose"]
+__all__ = ["GRAIN", "StepChoices", "StepFootprint", "check", "choose", "shared_pieces"]
 
 # The least work of a step, in floating-point operations, for which a second thread pays. Threads that meet a few times
 # in a step and fetch each other's results lose some 8 µs. With private gradients they fetch little, and lose 5 µs. For
@@ -99,6 +99,10 @@ class StepChoices:
     pieces
         Into how many pieces the rows of a batch are cut, each with sums of its own, which are added in a fixed order.
         Bits depend on them, and not on the threads that compute them.
+    tree_sums
+        Whether pieces are the leaves of the tree in `gdkernels.groups.tree`, by which a batch is cut and summed. In
+        plans of old, which have no such choice, sums of pieces are added one after the other, and products over the
+        whole batch are not cut.
     tile_rows
         Rows that go forward and back together.
     tile_local_gradients
@@ -132,13 +136,15 @@ class StepChoices:
     product_route: str = ""
     transposed_back: bool = False
     sums_by_piece: bool = False
+    tree_sums: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return the choices by the names that plans and checkpoints have for them."""
         told = dict(vars(self))
         told["tile_local_gradients"] |= told.pop("sums_by_piece")
-        if not self.transposed_back:
-            del told["transposed_back"]  # plans of old have no such choice
+        for name in ("transposed_back", "tree_sums"):
+            if not told[name]:
+                del told[name]  # plans of old have no such choice
         return {_STORED.get(name, name): value for name, value in told.items()}
 
 
@@ -158,7 +164,7 @@ def check(wished: Mapping[str, Any], format: Format) -> None:
     steps = {"product_depth": format.left_panel, "sums_depth": format.left_panel if format.bf16 else 1}
     known = ("threads", "pieces", "tile_rows", "product_depth", "sums_depth", "vector_width", "blas_threads")
     for name, value in wished.items():
-        if name in (*_STORED.values(), "transposed_back"):
+        if name in (*_STORED.values(), "transposed_back", "tree_sums"):
             sound = isinstance(value, bool)
         elif name == "product_route":
             sound = value == format.route or (format.bf16 and value in bf16_routes())
@@ -200,7 +206,9 @@ def choose(
     elif is_free and pieces > 1:
         pieces = _more_pieces(footprint, format, pieces, whole, tile_local=bool(tile_local))
     transposes = column_parallel and not format.bf16 and footprint.batch >= _ROWS_TO_TRANSPOSE
-    back = bool(transposes) if "tile_rows" not in wished else bool(wished.get("transposed_back", False))
+    is_stored = "tile_rows" in wished  # what such a plan lacks was no choice when it was made
+    back = bool(wished.get("transposed_back", transposes and not is_stored))
+    tree_sums = bool(wished.get("tree_sums", not is_stored)) and pieces > 1 and not (footprint.alone or column_parallel)
     threads = 1 if whole < least else min(cores, most)
     if tile_local or column_parallel or format.bf16:
         threads = min(threads, pieces)  # others would have nothing to do
@@ -230,7 +238,19 @@ def choose(
         product_route=format.route,
         transposed_back=back and bool(column_parallel),
         sums_by_piece=later,
+        tree_sums=tree_sums,
     )
+
+
+def shared_pieces(whole: StepChoices, shards: int) -> dict[str, Any]:
+    """Return what a shard takes over of the choices for a whole batch: its pieces, if they can be dealt to shards.
+
+    A shard needs as many as the others, and a power of two: then the tree over its pieces is a part of the whole tree.
+    """
+    pieces, rest = divmod(whole.pieces, shards)
+    if not whole.tree_sums or rest or pieces & (pieces - 1) or whole.product_route:
+        return {"pieces": 1}
+    return {**whole.as_dict(), "pieces": pieces}
 
 
 def _rows_of_tile(footprint: StepFootprint, format: Format, caches: Caches, share: int, *, tile_local: bool) -> int:

@@ -22,7 +22,7 @@ from gdkernels.groups.sharding import Sharding
 from gdkernels.lowering.elementwise import as_loaded
 from gdkernels.lowering.scalars import known_of_steps
 from gdkernels.randomness import row_keys
-from gdkernels_numba.bytecode.shard_step import ShardStep
+from gdkernels_numba.bytecode.shard_step import ShardOfBatch, ShardStep
 from gdkernels_numba.executable import FusedExecutable
 
 __all__ = ["FusedShards"]
@@ -48,21 +48,21 @@ class FusedShards(Sharded):
         self._count = min(sharding.threads, len(sharding.mine))
         self._pool = ThreadPoolExecutor(self._count, "gdkernels-shard") if self._count > 1 else None
         self._steps: list[ShardStep] = []
-        self._rows = 0
+        self._batch = 0
         self._sum: TreeSum | None = None
         self._copies: list[Array] = []
         self.spent = Spent()
 
     def settle(self, state: State, batch_size: int) -> None:
         rows = -(-batch_size // self._sharding.shards)
-        if rows == self._rows:
+        if batch_size == self._batch:
             return
         compiled = self._fused.compiled
-        task, choices = compiled.step, self._fused.shard_choices(rows)
+        task, choices = compiled.step, self._fused.shard_choices(batch_size, self._sharding.shards)
         assert task is not None, "what has an optimizer has a step"
         self._steps.clear()  # before others take their memory
         self._steps = [ShardStep(task, compiled.kernels, task.sizes_with(rows), choices) for _ in range(self._count)]
-        self._rows = rows
+        self._batch = batch_size
         self.plan = replace(self.plan, choices={**self.plan.choices, **choices.as_dict()})
         one = self._steps[0]
         self._sum = TreeSum(
@@ -122,12 +122,12 @@ class FusedShards(Sharded):
             if part.start == part.stop:
                 step.clear()
                 return
-            mine, here = batch[part], place + part.start
+            mine, here, shard = batch[part], place + part.start, ShardOfBatch(number, shards, len(batch))
             if program.draws:
                 keys = row_keys(state.seed, state.step, len(mine), len(mine), part.start)
-                step.gradient({**arrays, "row_keys": as_loaded(keys, self._dtype)}, mine, here, numbers)
+                step.gradient({**arrays, "row_keys": as_loaded(keys, self._dtype)}, mine, here, numbers, shard)
             else:
-                step.gradient(arrays, mine, here, numbers)
+                step.gradient(arrays, mine, here, numbers, shard)
 
         for number, vector, totals in self._gradients(gradient, tree):
             tree.add(number, vector, totals)

@@ -7,6 +7,7 @@ and sums in one fixed tree. What moves bytes is a plug-in's. What is summed, and
 from gdkernels.groups.contract import Group
 from gdkernels.groups.registry import joined
 from gdkernels.groups.serial import SerialGroup
-from gdkernels.groups.tree import TreeSum, rows_of_shard, shards_of_rank
+from gdkernels.groups.sums import TreeSum
+from gdkernels.groups.tree import rows_of_shard, shards_of_rank
 
 __all__ = ["Group", "SerialGroup", "TreeSum", "joined", "rows_of_shard", "shards_of_rank"]

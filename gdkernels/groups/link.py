@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gdkernels.groups.contract import Group
-from gdkernels.groups.tree import SHORT, subtrees_of
+from gdkernels.groups.sums import SHORT
+from gdkernels.groups.tree import subtrees_of
 
 __all__ = ["Link", "measured"]
 

@@ -15,7 +15,7 @@ from gdkernels.groups import SerialGroup, TreeSum, joined, registry
 from gdkernels.groups.agreement import agree, from_rank_0, guarded
 from gdkernels.groups.launchers import forget_launcher, launched
 from gdkernels.groups.sharding import Sharding, checked_shards, threads_of_ranks
-from gdkernels.groups.tree import merged, rows_of_shard, shards_of_rank
+from gdkernels.groups.tree import first_row, merged, merges_after, pairs_of, rows_of_shard, shards_of_rank
 from gdkernels.randomness import epoch_order
 from gdkernels.system.threads import ThreadBound
 from gdkernels.testing.groups import CHECKS
@@ -58,6 +58,22 @@ def test_leaves_merge_like_a_binary_counter(shards):
             return Sum(f"({self!s}+{other!s})")
 
     assert merged(Sum(k) for k in range(shards)) == by_halves(0, shards)
+    sums = [Sum(k) for k in range(shards)]
+    for left, right in pairs_of((k, 1) for k in range(shards)):
+        sums[left] += sums[right]
+    assert sums[0] == by_halves(0, shards)
+    waiting = []
+    for leaf in range(shards):  # as the CPU engine does
+        waiting.append(Sum(leaf))
+        for _ in range(len(waiting) - 1 if leaf == shards - 1 else merges_after(leaf)):
+            waiting[-2:] = [waiting[-2] + waiting[-1]]
+    assert waiting == [by_halves(0, shards)]
+    for pieces in (1, 2, 4):  # of each shard: the tree over all of them
+        of_shards = [merged(Sum(k) for k in range(s * pieces, (s + 1) * pieces)) for s in range(shards)]
+        assert merged(of_shards) == by_halves(0, shards * pieces)
+        for rows in (3, 13, 64):
+            starts = [first_row(s * pieces, shards * pieces, rows) for s in range(shards + 1)]
+            assert starts == [first_row(s, shards, rows) for s in range(shards + 1)]
 
 
 def test_every_row_and_every_shard_has_one_place():

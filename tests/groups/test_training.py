@@ -105,6 +105,37 @@ def test_a_rank_with_several_threads_gives_the_same_bits(monkeypatch):
         monkeypatch.setattr("gdkernels.training.together._FLOPS_OF_A_SHARD", 1.0)
 
 
+WIDE = np.random.default_rng(1).standard_normal((1100, 32)).astype(np.float32)  # the last batch is smaller
+
+PIECES = {
+    "summed by tile": {"sizes": (32, 64, 64, 1), "batch_size": 512, "optimizer": "adam"},
+    "summed of the whole batch": {"sizes": (32, 300, 200), "batch_size": 300, "l2": 0.01},
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_shards_that_share_the_pieces_of_one_process_have_its_bits(name, monkeypatch):
+    """The number of pieces is a multiple of the shards; ranks, their threads and other models change nothing."""
+    settings = {"epochs": 2, "optimizer": "sgd", "backend": "numba"} | PIECES[name]
+    settings["data"] = (WIDE, np.repeat(np.sin(WIDE[:, :1]), settings["sizes"][-1], axis=1))
+    *one, history = trained(None, None, **settings)
+    pieces = history.plan.choices["pieces"]
+    assert pieces >= 4
+    assert history.plan.choices["tree_sums"]
+    for ranks, shards in ((1, 2), (2, 2), (1, 4), (3, 4)):
+        for found in on_ranks(ranks, lambda group, shards=shards: trained(group, shards, **settings)):
+            assert list(found[:2]) == one
+            assert found[2].plan.choices["pieces"] == pieces // shards
+    monkeypatch.setattr("gdkernels.training.together._FLOPS_OF_A_SHARD", 1.0)
+    monkeypatch.setattr("gdkernels.training.together.threads_of_ranks", lambda group: [2] * group.size)
+    assert list(trained(None, 4, **settings)[:2]) == one
+
+    several = {n: v for n, v in settings.items() if n in ("optimizer", "batch_size", "l2")}
+    models = [gd.MLP(settings["sizes"], seed=k, backend="numba") for k in range(2)]
+    gd.fit_many(models, *settings["data"], epochs=2, settings=several, progress=False)
+    assert digest(models[0]) == one[0]
+
+
 def test_the_history_tells_of_the_ranks():
     first, history, _ = on_ranks(3, lambda group: trained(group, None, backend="auto")[2])
     ranks = history.ranks

@@ -14,8 +14,11 @@ from gdkernels_numba.vm.instructions import END, HEADER, INSTRUCTIONS, MOVES_BY_
 from gdkernels_numba.vm.thread_context import CONTEXT, ThreadContext
 from gdkernels_numba.vm.tile_instructions import LoopOverTile, MultiplyTile
 
+from gdkernels.groups import tree
+
 ROOM = Path(gdkernels_numba.__file__).parent
-READS = [ROOM / "vm" / f"{name}.py" for name in ("run", "turns", "progress", "phases", "rows", "blocks", "context")]
+READERS = ("run", "turns", "progress", "phases", "rows", "blocks", "batch_sums", "context")
+READS = [ROOM / "vm" / f"{name}.py" for name in READERS]
 
 
 def example(kind, first=1000):
@@ -143,7 +146,8 @@ def test_the_key_of_the_interpreters_code_is_made_of_all_that_it_is_compiled_fro
     others = {m for m in imported if m.startswith("gdkernels") and not m.startswith("gdkernels_numba.vm.")}
     # What `features` says of the processor is part of every key.
     writers = {"gdkernels_numba.ir.emit", "gdkernels_numba.ir.translate", "gdkernels_numba.ir.vector"}
-    assert others == writers | {"gdkernels_numba.cpu.features"}
+    assert others == writers | {"gdkernels_numba.cpu.features", tree.__name__}
+    assert Path(tree.__file__).read_text("utf-8") in sources
     for module in writers:
         assert (ROOM / "ir" / f"{module.rpartition('.')[2]}.py").read_text("utf-8") in sources
 

@@ -14,7 +14,7 @@ from gdkernels_numba.cpu import threads
 from gdkernels_numba.cpu.affinity import TakenCores
 from gdkernels_numba.cpu.features import Caches
 from gdkernels_numba.ir.vector import Format
-from gdkernels_numba.plan import StepFootprint, choose
+from gdkernels_numba.plan import StepFootprint, choose, shared_pieces
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.shared_words import TURN_WORDS
 
@@ -24,8 +24,8 @@ from gdkernels.definition.optimizers import Adam
 relu, tanh = activations.relu, activations.tanh
 WIDTHS = (70, 130, 90, 3)
 PLANS = {
-    "two phases": {"depth_first": False, "by_units": False, "tile_rows": 16},
-    "depth first": {"depth_first": True, "by_units": False, "tile_rows": 12},
+    "two phases": {"depth_first": False, "by_units": False, "tile_rows": 16, "tree_sums": True},
+    "depth first": {"depth_first": True, "by_units": False, "tile_rows": 12, "tree_sums": True},
     "by units": {"depth_first": False, "by_units": True},
 }
 
@@ -37,6 +37,7 @@ DEFAULTS = {
     "pieces of odd height": ((70, 130, 90, 3), 150, {"optimizer": Adam()}),
     "four pieces": ((32, 64, 64, 1), 512, {"clip_norm": 0.1, "gradient_norm": True}),
     "pieces of several tiles": ((8, 32, 32, 1), 4096, {}),
+    "fewer rows than pieces in the end": ((32, 64, 64, 1), 514, {}),
     "sums of the whole batch": ((300, 300, 150), 130, {"clip_norm": 0.1, "gradient_norm": True}),
     "by units": ((300, 300, 150), 20, {"clip_norm": 0.1, "gradient_norm": True}),
 }
@@ -243,3 +244,18 @@ class TestHowManyPieces:
         old = {"threads": threads, "tile_rows": 96, "depth_first": True, "by_units": False}
         assert self.choose(self.LONG, **old).pieces == threads
         assert self.choose(self.LONG, **old, pieces=2).pieces == 2
+        plans = [self.choose(self.LONG, **old), self.choose(self.LONG, **old, pieces=16)]
+        assert not any(plan.tree_sums or "tree_sums" in plan.as_dict() for plan in plans)
+
+    def test_new_plans_sum_over_pieces_in_the_tree_and_say_so(self):
+        named = {name: self.choose(getattr(self, name)).as_dict() for name in ("LONG", "SHORT", "WIDE", "TINY", "FEW")}
+        assert {name for name, plan in named.items() if plan.get("tree_sums")} == {"LONG", "SHORT", "WIDE"}
+        assert self.choose(self.LONG, **named["LONG"]).as_dict() == named["LONG"]
+        assert "tree_sums" not in self.choose(replace(self.LONG, alone=True)).as_dict()
+
+    def test_shards_take_over_pieces_that_they_can_share(self):
+        plans = {shards: shared_pieces(self.choose(self.LONG), shards) for shards in (1, 2, 3, 16, 32)}
+        assert {shards: plan["pieces"] for shards, plan in plans.items()} == {1: 16, 2: 8, 3: 1, 16: 1, 32: 1}
+        assert plans[3] == plans[32] == {"pieces": 1}
+        assert plans[16]["tile_rows"] == self.choose(self.LONG).tile_rows
+        assert shared_pieces(self.choose(self.LONG, tile_rows=96, pieces=16), 2) == {"pieces": 1}

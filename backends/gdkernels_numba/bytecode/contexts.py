@@ -39,7 +39,7 @@ def context_of(
         How often the pieces of the rows wait for each other; all do alike.
     """
     layout, form, number = writer.layout, writer.format, writer.number
-    shift = bank * layout.shift
+    shift, cut_in_rows = bank * layout.shift, choices.tree_sums and not form.bf16
     updates = [*(at(t) for t in writer.phases), 0, 0, 0, 0, 0]
     context = ThreadContext(
         thread=number,
@@ -61,7 +61,14 @@ def context_of(
         bf16=int(form.bf16),
         batch=layout.sizes["B"],
         tile_rows=choices.tile_rows,
-        grain=GRANULE if form.bf16 and not choices.tile_local_gradients else GRAIN,
+        grain=1 if cut_in_rows else GRANULE if form.bf16 and not choices.tile_local_gradients else GRAIN,
+        tree_sums=int(choices.tree_sums),
+        leaves=layout.leaves,
+        all_leaves=choices.pieces,
+        sum_blocks=layout.sum_blocks[min(number, len(layout.sum_blocks) - 1)],
+        sum_numbers=layout.sum_numbers[number],
+        add=writer.kernel("add"),
+        clears=int(choices.tree_sums and layout.gradients.are_private),
         all_rows=int(choices.column_parallel),
         row_pieces=choices.pieces,
         tiles=layout.tiles,

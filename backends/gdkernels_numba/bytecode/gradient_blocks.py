@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gdkernels.groups.tree import pairs_of
 from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, EntrySums, RowSums
 from gdkernels_numba.bytecode.arena import panels_of
 from gdkernels_numba.bytecode.stream import InstructionStream
@@ -89,6 +90,8 @@ def write_gradient(
             to=gradient_address(writer, accumulation, WEIGHTS, row, column),
             to_pitch=by.second_pitch,
             strip=STRIP * by.unit if layout.task.schedule.symmetric and first is second else 0,
+            room=0,
+            transpose=0,
         ),
         operands=written,
     )
@@ -182,17 +185,20 @@ def gradient_address(
 
 
 def _write_private_gradients(writer: InstructionWriter, stream: InstructionStream, accumulation: Accumulation) -> None:
-    """Add the other pieces' gradients to the first one's."""
-    layout = writer.layout
-    target = layout.gradients.of[0][accumulation.node.id]
-    for other in range(1, layout.choices.pieces):
-        source = layout.gradients.of[other][accumulation.node.id]
+    """Add up the gradients of the pieces, into that of the first one.
+
+    Of a tree of sums, every piece has a gradient; otherwise those without rows have none.
+    """
+    layout, pieces = writer.layout, writer.layout.choices.pieces
+    tree = layout.choices.tree_sums
+    for one, other in pairs_of((k, 1) for k in range(pieces)) if tree else ((0, k) for k in range(1, pieces)):
+        target, source = (layout.gradients.of[k][accumulation.node.id] for k in (one, other))
         stream.add(
             AddBlock(
                 kernel=writer.kernel("add"),
                 source=layout.in_blocks(source),
                 target=layout.in_blocks(target),
                 pitch=target.pitch,
-                piece=other,
+                piece=0 if tree else other,
             )
         )

@@ -83,6 +83,11 @@ class GradientLayout:
         rounded = self._format.bf16 and not self._choices.column_parallel
         return self._choices.tile_local_gradients or (rounded and accumulation.left is None)
 
+    @property
+    def are_private(self) -> bool:
+        """Whether pieces have any gradients of their own."""
+        return any(map(self.is_private, self._task.schedule.accumulations))
+
     def factors(self, accumulation: Accumulation) -> tuple[Node | None, Node]:
         """Return what is multiplied over the batch, the first transposed; the sums of columns have no first."""
         left, right = accumulation.left, accumulation.right

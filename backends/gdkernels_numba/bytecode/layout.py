@@ -25,7 +25,7 @@ from gdkernels_numba.bytecode.forms import ArrayForms
 from gdkernels_numba.bytecode.gradients import GradientLayout
 from gdkernels_numba.bytecode.packed import PackedOperands
 from gdkernels_numba.bytecode.value_places import ValuePlaces
-from gdkernels_numba.ir.vector import PANEL_BYTES, Format, padded
+from gdkernels_numba.ir.vector import LINE, PANEL_BYTES, Format, padded
 from gdkernels_numba.plan import GRAIN, StepChoices
 from gdkernels_numba.vm.fields import WORD, StridedAddress
 from gdkernels_numba.vm.shared_words import TURN_BYTES, TURN_WORDS
@@ -81,6 +81,10 @@ class StepLayout:
         The bytes from there to the same memory again, the second bank; 0 if there is none.
     zeros
         A row of a panel that nobody writes to.
+    leaves
+        Into how many leaves of the tree a sum over the whole batch is cut.
+    sum_blocks, sum_numbers
+        Room for sums over leaves that wait to be merged: blocks for each context that updates, numbers for each.
     tape
         Where a thread that is alone notes the calls of a step.
     codes
@@ -127,7 +131,7 @@ class StepLayout:
             if not choices.column_parallel and not format.bf16
         }
         self.packed = PackedOperands(task, sizes, choices, arena) if format.bf16 else None
-        self.update_pieces = pieces * self._pieces_of_share()
+        self.update_pieces = 1 if whole_gradients else pieces * self._pieces_of_share()
         self.updates_by_thread = self._can_take_over()
         self.contexts = max(choices.threads, pieces, self.update_pieces)
         bank = arena.take(0)
@@ -179,6 +183,12 @@ class StepLayout:
         self.claims = TURN_WORDS.threads + choices.threads * TURN_BYTES
         self.turn_bytes = self.claims + TURN_BYTES * max(pieces * self.tiles, self.update_pieces)
         self.turns = arena.take(self.turn_bytes)
+        self.leaves = pieces if choices.tree_sums and not (choices.tile_local_gradients or format.bf16) else 1
+        waiting = (pieces - 1).bit_length() if choices.tree_sums else 0
+        room = waiting * (format.panel * PANEL_BYTES + LINE) if self.leaves > 1 else 0
+        updating = choices.threads if self.updates_by_thread else self.update_pieces
+        self.sum_blocks = [arena.take(room) for _ in range(updating)]
+        self.sum_numbers = [arena.take(_NUMBER * (waiting + 1)) for _ in range(self.contexts)]
         self.zeros = arena.take(PANEL_BYTES)
         self.results = arena.take(2 * _NUMBER)
         self.tape = arena.take(TAPE_BYTES)

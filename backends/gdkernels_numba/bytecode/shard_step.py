@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import ScheduleError
+from gdkernels.groups.tree import merged
 from gdkernels.lowering.steps import Accumulation
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import panels_of
@@ -31,12 +32,20 @@ from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import TOTALS
 from gdkernels_numba.vm.thread_context import CONTEXT
 
-__all__ = ["ShardStep"]
+__all__ = ["ShardOfBatch", "ShardStep"]
 
 Array = npt.NDArray[Any]
 
 _UPDATES = ("update", "second_update", "third_update", "fourth_update", "fifth_update")  # words of a context
 _PADDED = 1.1  # times the numbers: with more, they are exchanged without what pads them
+
+
+class ShardOfBatch(NamedTuple):
+    """Which shard it is, of how many, and how many rows all of them have."""
+
+    number: int
+    shards: int
+    rows_of_batch: int
 
 
 class ShardStep:
@@ -45,7 +54,7 @@ class ShardStep:
     Parameters
     ----------
     choices
-        Those of one thread, with one piece.
+        Those of one thread.
 
     Attributes
     ----------
@@ -74,8 +83,9 @@ class ShardStep:
         self.length = len(self.gradients) if self._places is None else len(self._places)
         count = len(layout.totals)
         self._partials = self._at(layout.part_base, WORD * count, np.float64)
-        found = self._at(layout.found, layout.part_bytes * layout.tiles, np.float64)
-        self._found = found.reshape(layout.tiles, -1)[:, :count]  # of each tile
+        pieces = choices.pieces
+        found = self._at(layout.found, layout.part_bytes * pieces * layout.tiles, np.float64)
+        self._found = found.reshape(pieces, layout.tiles, -1)[:, :, :count]  # of each tile of each piece
         in_rows = [k for k, node in enumerate(layout.totals) if layout.phase_of[node.id] == 0]
         self._in_rows = np.array(in_rows, np.int64)
         self._results = np.empty(TOTALS)
@@ -87,7 +97,7 @@ class ShardStep:
         tile, before, after = (int(inner[k]) for k in (CONTEXT.tile, CONTEXT.before, CONTEXT.after))
         transposes = int(inner[CONTEXT.transposes])
         empty = dict.fromkeys(("before", "transposes", "result", "after"), none)
-        alone = {**empty, **dict.fromkeys(_UPDATES[1:], 0), "epochs": 1, "steps": 1}
+        alone = {**empty, **dict.fromkeys(_UPDATES[1:], 0), "epochs": 1, "steps": 1, "update_pieces": 1}
         self._bring_in = self._context(before=before, transposes=transposes, after=none, epochs=0)
         self._bring_out = self._context(before=none, transposes=none, after=after, epochs=0)
         self._of_rows = self._context(**alone, tile=tile, update=gradient, updates=1)
@@ -106,7 +116,9 @@ class ShardStep:
         self.bound.patch(arrays)
         self._jobs[0]()
 
-    def gradient(self, arrays: Mapping[str, Array], order: Array, place: int, numbers: Array | None) -> None:
+    def gradient(
+        self, arrays: Mapping[str, Array], order: Array, place: int, numbers: Array | None, shard: ShardOfBatch
+    ) -> None:
         """Compute `gradients` and `totals` of the rows that `order` names.
 
         Parameters
@@ -125,12 +137,16 @@ class ShardStep:
         context = self._of_rows
         context[CONTEXT.order], context[CONTEXT.records] = order.ctypes.data, len(order)
         context[CONTEXT.scalars] = 0 if numbers is None else numbers.ctypes.data
+        pieces = self.bound.choices.pieces
+        context[CONTEXT.first_leaf], context[CONTEXT.all_leaves] = shard.number * pieces, shard.shards * pieces
+        context[CONTEXT.rows_of_batch] = shard.rows_of_batch
         self._jobs[1]()
 
     @property
     def totals(self) -> npt.NDArray[np.float64]:
-        # One after the other, as the interpreter adds them to 0.
-        found: npt.NDArray[np.float64] = np.add.accumulate(self._found[:, self._in_rows], axis=0)[-1] + 0.0
+        # In the order of the interpreter: tiles one after the other, and pieces in the tree.
+        of_pieces = np.add.accumulate(self._found[:, :, self._in_rows], axis=1)[:, -1] + 0.0
+        found: npt.NDArray[np.float64] = merged(of_pieces)
         return found
 
     @property
@@ -162,7 +178,7 @@ class ShardStep:
         """Take the step along `gradients`, with the sums over all rows; return E and the norm of the gradient."""
         self._partials[:] = 0.0
         self._found[:] = 0.0
-        self._found[0, self._in_rows] = totals
+        self._found[0, 0, self._in_rows] = totals
         context = self._of_update
         context[CONTEXT.scalars] = 0 if numbers is None else numbers.ctypes.data
         self._jobs[2]()

@@ -65,8 +65,8 @@ class SumGradient(NamedTuple):
     to: Annotated[StridedAddress, "the gradient"]
     to_pitch: Annotated[int, "bytes from row to row of it"]
     strip: Annotated[int, "bytes of `STRIP` rows of a symmetric matrix in the first factor; 0 for others"]
-    room: Annotated[int, "room for dᵀ a, which is transposed then; 0 where a block is computed as it is"] = 0
-    transpose: Annotated[int, "`transpose`"] = 0
+    room: Annotated[int, "room for dᵀ a, which is transposed then; 0 where a block is computed as it is"]
+    transpose: Annotated[int, "`transpose`; 0 where there is no room"]
     operands: Annotated[int, "how many strided addresses follow: what is written next, and brought near meanwhile"] = 0
 
 
@@ -80,13 +80,13 @@ class SumColumns(NamedTuple):
 
 
 class AddBlock(NamedTuple):
-    """Add a block of another piece's gradient, if that piece had rows."""
+    """Add a block of another piece's gradient to that of a piece before it, if all up to `piece` had rows."""
 
     kernel: Annotated[int, "`add`"]
     source: Annotated[StridedAddress, "the other piece's gradient"]
-    target: Annotated[StridedAddress, "the first piece's gradient"]
+    target: Annotated[StridedAddress, "the gradient of the piece before it"]
     pitch: Annotated[int, "bytes from row to row of both"]
-    piece: Annotated[int, "the other piece"]
+    piece: Annotated[int, "the other piece; 0 where pieces without rows have gradients of 0"]
 
 
 class LoopOverBlock(NamedTuple):
@@ -196,7 +196,7 @@ class LoopOverNumbers(NamedTuple):
 
 
 class SumOverPieces(NamedTuple):
-    """Add up the parts of a total that the pieces of a phase have found, always in the same order."""
+    """Add up the parts of a total that the pieces of a phase have found, in the order that the plan names."""
 
     source: Annotated[int, "the first part; the next is `partial_bytes` further"]
     sums: Annotated[int, "how many sums of parts are added up"]

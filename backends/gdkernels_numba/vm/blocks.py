@@ -1,14 +1,8 @@
 """The work of a piece on its blocks of the parameters: gradients of the whole batch, updates, and other layouts."""
 
 from gdkernels_numba.ir.vector import PANEL_BYTES
-from gdkernels_numba.vm.context import (
-    address,
-    operand,
-    rows_of_piece,
-    terms,
-    terms_at_once,
-    vectors,
-)
+from gdkernels_numba.vm.batch_sums import run_column_sums, run_gradient, run_sum
+from gdkernels_numba.vm.context import address, vectors
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import (
     ADD_BLOCK,
@@ -27,7 +21,6 @@ from gdkernels_numba.vm.instructions import (
     MULTIPLY_VALUES,
     PACK_BLOCK,
     STORE_PARAMETER,
-    STRIP,
     SUM_COLUMNS,
     SUM_COLUMNS_OF_VALUE,
     SUM_GRADIENT,
@@ -41,49 +34,9 @@ from gdkernels_numba.vm.tape import MOVE_AMONG_BLOCKS, SUM_PARTS, issue, issue_l
 from gdkernels_numba.vm.thread_context import CONTEXT
 from gdkernels_numba.vm.values import run_on_value
 
-__all__ = ["move_among_blocks", "run_blocks", "run_on_blocks", "run_sum"]
+__all__ = ["move_among_blocks", "run_blocks", "run_on_blocks"]
 
 _FIRST, _STOP = 0, 1  # words of the bounds
-
-
-def run_gradient(context: int, i: int, down: int, across: int, rows: int, columns: int, batch: int) -> None:
-    """Compute a block of the gradient of a weight matrix from the whole batch, or its transpose first."""
-    at = SUM_GRADIENT.at
-    chunk, depth, rest = word(context, CONTEXT.sums_depth), terms(context, batch), 1
-    if word(context, CONTEXT.sums_by_piece):
-        chunk, rest = rows_of_piece(context, batch), 0
-    kernel, a_pitch, a_panel, a_term = word(i, at.kernel), word(i, at.a_pitch), word(i, at.a_panel), word(i, at.a_term)
-    d_pitch, to_pitch, written = word(i, at.d_pitch), word(i, at.to_pitch), word(i, at.operands)
-    a, d = address(i, at.a, down, across), address(i, at.d, down, across)
-    to, high, count, room = address(i, at.to, down, across), rows, vectors(context, columns), word(i, at.room)
-    if room:
-        to, to_pitch, high, count = room, d_pitch, columns, vectors(context, rows)
-    # Of a block on the diagonal of a symmetric matrix, rows end with the diagonal.
-    strip, last = word(i, at.strip), high
-    if strip and down == across:
-        high = STRIP
-    k = 0
-    while k < depth:
-        here = terms_at_once(chunk, depth - k) if rest else min(chunk, depth - k)
-        chunks_left = (depth - k - here + chunk - 1) // chunk
-        soon = 0
-        if chunks_left < written:
-            soon = operand(i + WORD * SUM_GRADIENT.size, chunks_left, down, across)
-        row, first, target = 0, a, to
-        while row < last:
-            some, wide = min(high, last - row), count
-            if high < last:
-                wide = min(count, vectors(context, row + some))
-            issue(context, kernel, (some, here, wide, first, a_pitch, a_panel, d, d_pitch, target, to_pitch, k, soon))
-            row += high
-            first += strip
-            target += high * to_pitch
-        a += chunk * a_term
-        d += chunk * d_pitch
-        k += here
-    if room:
-        to = address(i, at.to, down, across)
-        issue(context, word(i, at.transpose), (columns, rows, room, d_pitch, to, word(i, at.to_pitch)))
 
 
 def multiply_back(context: int, i: int, across: int, rows: int, columns: int, batch: int) -> None:
@@ -99,19 +52,6 @@ def multiply_back(context: int, i: int, across: int, rows: int, columns: int, ba
         issue(context, kernel, (batch, columns, wide, d, d_pitch, 0, to, PANEL_BYTES, c, c_pitch, across, 0))
     else:
         issue(context, kernel, (batch, columns, rows, d, d_pitch, w, w_pitch, c, c_pitch, across))
-
-
-def run_column_sums(context: int, i: int, across: int, count: int, batch: int) -> None:
-    """Compute a block of the gradient of a bias from the whole batch."""
-    at, row = SUM_COLUMNS.at, 0
-    chunk, d_pitch = batch, word(i, at.d_pitch)
-    if word(context, CONTEXT.sums_by_piece):
-        chunk = rows_of_piece(context, batch)
-    d, to = address(i, at.d, 0, across), address(i, at.to, 0, across)
-    while row < batch:
-        issue(context, word(i, at.kernel), (min(chunk, batch - row), count, d, d_pitch, to, row))
-        d += chunk * d_pitch
-        row += chunk
 
 
 def run_on_block(context: int, i: int, down: int, across: int, rows: int, columns: int, batch: int, busy: int) -> None:
@@ -192,19 +132,6 @@ def run_changes(context: int, i: int, batch: int, busy: int) -> None:
         k += 1
 
 
-def run_sum(i: int, part_bytes: int) -> None:
-    """Add up the parts of a total: those of one sum after the other."""
-    at, total = SUM_OVER_PIECES.at, 0.0
-    part = word(i, at.source)
-    for _group in range(word(i, at.sums)):
-        inner = 0.0
-        for _part in range(word(i, at.parts)):
-            inner += number(part)
-            part += part_bytes
-        total += inner
-    set_number(word(i, at.target), total)
-
-
 def move_among_blocks(context: int, i: int, batch: int) -> None:
     """Add rows to a gradient by their numbers, or clear those."""
     start, order = word(context, CONTEXT.start), word(context, CONTEXT.order)
@@ -232,8 +159,8 @@ def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
         elif opcode in (LOOP_OVER_VALUE.opcode, MULTIPLY_VALUES.opcode, SUM_COLUMNS_OF_VALUE.opcode):
             run_on_value(context, i)
         elif opcode == SUM_OVER_PIECES.opcode:
-            run_sum(i, word(context, CONTEXT.partial_bytes))
-            note(context, SUM_PARTS, i, word(context, CONTEXT.partial_bytes), 0)
+            run_sum(context, i)
+            note(context, SUM_PARTS, i, 0, 0)
         elif opcode == ADD_TO_RESULT.opcode:
             source, target = word(i, ADD_TO_RESULT.at.source), word(i, ADD_TO_RESULT.at.target)
             set_number(target, number(target) + number(source))

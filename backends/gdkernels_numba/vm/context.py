@@ -1,10 +1,11 @@
 """The tools of the interpreter: reading words and addresses, and counting rows, vectors and terms."""
 
+from gdkernels.groups.tree import first_row
 from gdkernels_numba.vm.fields import STRIDED, WORD, StridedAddress
 from gdkernels_numba.vm.intrinsics import set_word, word
 from gdkernels_numba.vm.thread_context import CONTEXT
 
-__all__ = ["address", "operand", "rows_of_piece", "set_operands", "terms", "terms_at_once", "vectors"]
+__all__ = ["address", "operand", "row_of_piece", "rows_of_piece", "set_operands", "terms", "terms_at_once", "vectors"]
 
 
 def address(at: int, field: StridedAddress, down: int, across: int) -> int:
@@ -42,8 +43,21 @@ def terms_at_once(chunk: int, left: int) -> int:
     return int(left if left <= chunk + (chunk >> 2) else chunk)
 
 
+def row_of_piece(context: int, piece: int, batch: int) -> int:
+    """Return the row of a batch with which a piece begins."""
+    if word(context, CONTEXT.tree_sums) == 0:
+        return int(min(batch, piece * rows_of_piece(context, batch)))
+    leaves, grain = word(context, CONTEXT.all_leaves), word(context, CONTEXT.grain)
+    if grain > 1:
+        return int(min(batch, grain * first_row(piece, leaves, (batch + grain - 1) // grain)))
+    if leaves == word(context, CONTEXT.row_pieces):
+        return int(first_row(piece, leaves, batch))
+    first, rows = word(context, CONTEXT.first_leaf), word(context, CONTEXT.rows_of_batch)  # of which this is a shard
+    return int(first_row(first + piece, leaves, rows) - first_row(first, leaves, rows))
+
+
 def rows_of_piece(context: int, batch: int) -> int:
-    """Return how many rows the first piece of a batch has, and all others but the last."""
+    """Return how many rows the first piece of a batch has in plans of old, and all others but the last."""
     if word(context, CONTEXT.all_rows) or word(context, CONTEXT.row_pieces) == 1:
         return batch
     grain, pieces = word(context, CONTEXT.grain), word(context, CONTEXT.row_pieces)

@@ -6,7 +6,7 @@ others write.
 """
 
 from gdkernels_numba.vm.blocks import run_on_blocks
-from gdkernels_numba.vm.context import rows_of_piece
+from gdkernels_numba.vm.context import row_of_piece, rows_of_piece
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import HEADER, TOTALS
 from gdkernels_numba.vm.intrinsics import number, set_number, set_word, word
@@ -91,9 +91,9 @@ def run_rows(context: int, piece: int, segment: int, step: int, start: int, batc
     set_numbers(context, step, start)
     set_word(context, CONTEXT.turn, turn)
     tiles, rows_of_tile = word(context, CONTEXT.tiles), word(context, CONTEXT.tile_rows)
-    share, whole = rows_of_piece(context, batch), piece if tiles == 1 else piece // tiles
+    whole = piece if tiles == 1 else piece // tiles
     set_word(context, CONTEXT.gradient_shift, whole * word(context, CONTEXT.gradient_bytes))
-    row, stop = min(batch, whole * share), min(batch, whole * share + share)
+    row, stop = row_of_piece(context, whole, batch), row_of_piece(context, whole + 1, batch)
     if word(context, CONTEXT.all_rows):
         row, stop = 0, batch
     if tiles > 1:
@@ -106,11 +106,12 @@ def run_rows(context: int, piece: int, segment: int, step: int, start: int, batc
     else:
         stream = word(context, CONTEXT.resume)
     goes_on, end = 0, 0
-    while row < stop:
+    going = 1 if row < stop else word(context, CONTEXT.clears)
+    while going:
         rows = min(rows_of_tile, stop - row)
         end = run_on_rows(context, stream, start, row, rows, goes_on)
         row += rows
-        goes_on = 1
+        goes_on, going = 1, 1 if row < stop else 0
     if segment < word(context, CONTEXT.segments) - 1:
         set_word(context, CONTEXT.resume, end + WORD * word(end, HEADER.length))
     keep_parts(context, piece)

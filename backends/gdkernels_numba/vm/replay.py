@@ -1,6 +1,7 @@
 """A step of a full batch, by the calls that an earlier one made."""
 
-from gdkernels_numba.vm.blocks import move_among_blocks, run_sum
+from gdkernels_numba.vm.batch_sums import run_sum
+from gdkernels_numba.vm.blocks import move_among_blocks
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.intrinsics import call, word
 from gdkernels_numba.vm.phases import add_to_totals, clear_parts, context_of, keep_parts, set_numbers
@@ -29,7 +30,7 @@ def do_noted(at: int, start: int, batch: int) -> None:
     elif what == KEEP_PARTS:
         keep_parts(context, a)
     elif what == SUM_PARTS:
-        run_sum(a, b)
+        run_sum(context, a)
     elif what == MOVE_AMONG_BLOCKS:
         move_among_blocks(context, a, batch)
 

@@ -30,6 +30,13 @@ class ThreadContext(NamedTuple):
     batch: Annotated[int, "rows of a full batch"]
     tile_rows: Annotated[int, "rows of a full tile"]
     grain: Annotated[int, "a batch is cut into multiples of so many rows"]
+    tree_sums: Annotated[int, "1 if pieces are the leaves of the tree of sums, else 0"]
+    leaves: Annotated[int, "into how many leaves a sum over the whole batch is cut"]
+    all_leaves: Annotated[int, "how many leaves there are, with those of other shards"]
+    sum_blocks: Annotated[int, "room for blocks of gradients that wait to be added to others"]
+    sum_numbers: Annotated[int, "room for numbers that wait so"]
+    add: Annotated[int, "the kernel that adds them"]
+    clears: Annotated[int, "1 if a piece without rows sets its gradients to 0, else 0"]
     all_rows: Annotated[int, "1 if every piece is some columns of all rows of the batch, else 0"]
     row_pieces: Annotated[int, "into how many pieces a batch is cut"]
     tiles: Annotated[int, "how many tiles of a piece are claimed one by one; 1 if a piece is claimed whole"]
@@ -71,6 +78,8 @@ class ThreadContext(NamedTuple):
     progress: Annotated[int, "where it is told how far the piece has come; set for every piece"] = 0
     holding: Annotated[int, "what is told there while this thread has the piece, or -1; set by every block"] = 0
     skipped: Annotated[int, "how many of its blocks another thread has changed; set for every piece"] = 0
+    first_leaf: Annotated[int, "the first of these leaves that is a piece here; set for every shard"] = 0
+    rows_of_batch: Annotated[int, "how many rows all of them have; set for every shard"] = 0
     resume: Annotated[int, "where the next segment of the tile begins; set by every one"] = 0
 
 
