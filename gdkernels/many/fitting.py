@@ -19,13 +19,14 @@ from gdkernels.many.arguments import check_share, checked_models, checked_rows, 
 from gdkernels.many.dealing import dealt
 from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
+from gdkernels.system.given import checked_progress
 from gdkernels.system.machine import cores
 from gdkernels.system.progress import progress_bar
 from gdkernels.system.thread_limits import at_most
 from gdkernels.system.threads import asked_bound
-from gdkernels.training.checkpointing import Cadence, StopSignals
+from gdkernels.training.checkpointing import Keeping, StopSignals
 from gdkernels.training.history import History
-from gdkernels.training.jobs.fit_job import Checkpoints, FitJob, Paces, PlanChoices, digest_of
+from gdkernels.training.jobs.fit_job import FitJob, Paces, PlanChoices, digest_of
 from gdkernels.training.jobs.meeting import MOST_AT_A_TIME, Meeting
 from gdkernels.training.jobs.one_pass import in_one_pass
 from gdkernels.training.jobs.shared_data import SharedData
@@ -119,10 +120,7 @@ def fit_many(
     asked = FitSettings.checked(
         epochs=epochs, patience=patience, metrics=(), stop_gradient_norm=None, gradient_norm=False, retries=0
     )
-    if resume and checkpoint is None:
-        raise InputError("resume=True goes on from checkpoints: say in which folder they are, checkpoint=…")
-    cadence = Cadence.parse(every)
-    checkpoints = None if checkpoint is None else Checkpoints(checkpoint, cadence, resume)
+    keeping, progress = Keeping.checked(checkpoint, every, 1, resume), checked_progress(progress)
     if validation_rows is not None and validation is not None:
         raise InputError("validation and validation_rows both say what to validate on; leave one of them out")
     chosen, left_out = checked_rows(rows, len(models)), checked_rows(validation_rows, len(models), "validation_rows")
@@ -140,7 +138,7 @@ def fit_many(
             check_share(validation, train if some is None else some, k)
     plans, paces = PlanChoices(single=len(models) == 1 and threads is None), Paces()
     jobs = [
-        FitJob(trainer, *given, *its_rows, validation, asked, plans, paces, k, checkpoints)
+        FitJob(trainer, *given, *its_rows, validation, asked, plans, paces, k, keeping)
         for k, (trainer, given, its_rows) in enumerate(zip(trainers, work, checked, strict=True))
     ]
     ranks = joined(group)
@@ -155,7 +153,7 @@ def fit_many(
     mine = range(ranks.rank, len(jobs), ranks.size)
     bar = progress_bar(False if ranks.rank else progress, total=len(mine), unit="model")
     try:
-        with nullcontext() if checkpoints is None else StopSignals() as signals:
+        with nullcontext() if keeping is None else StopSignals() as signals:
 
             def asked_to_end() -> Interrupted | None:
                 if signals is None or signals.asked is None:

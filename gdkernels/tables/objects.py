@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gdkernels.errors import InputError
+from gdkernels.system.given import checked_path
 from gdkernels.system.loaded import is_of as _is
 from gdkernels.tables.column_data import Column, NumberColumn, Text
 from gdkernels.tables.meaning import labels_of
@@ -30,9 +31,9 @@ TARGET = "target"  # of targets that have no name
 def paths_of(data: Any) -> list[str] | None:
     """Return the files, folders and built-in data sets that `data` names, or None where it holds a table itself."""
     if isinstance(data, (str, os.PathLike)):
-        return [os.fspath(data)]
+        return [checked_path("the name of a table", data)]
     if isinstance(data, (list, tuple)) and len(data) and isinstance(data[0], (str, os.PathLike)):
-        return [os.fspath(item) for item in data]
+        return [checked_path("the name of a table", item) for item in data]
     return None
 
 

@@ -7,8 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gdkernels.errors import FileError, InputError, keyword
+from gdkernels.errors import FileError, InputError, keyword, shown
 from gdkernels.system.progress import RecordCount
+from gdkernels.system.ranges import whole
 from gdkernels.tables.arrays import read_npy, read_npz
 from gdkernels.tables.builtin import BUILT_IN, read_built_in
 from gdkernels.tables.cells import Cells
@@ -92,6 +93,8 @@ def parts(
     used
         The columns that are wanted, if not all are: of what is in memory already, others are left out.
     """
+    if not whole(1).has(records):
+        raise InputError(f"records must be {whole(1).wanted}, got {shown(records)}")
     if (paths := paths_of(data)) is None:
         table = table_of(data, findings, used)
         if findings is not None:

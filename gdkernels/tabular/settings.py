@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 from gdkernels.backend import Backend
 from gdkernels.definition import optimizers
+from gdkernels.definition.chain import NO_BATCH_NORM, NORMS
 from gdkernels.definition.naming import describe, names, resolve
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.solvers import LevenbergMarquardt, Solver
 from gdkernels.dispatch import choosing
-from gdkernels.errors import InputError, keyword, shown, unknown_name
+from gdkernels.errors import InputError, keyword, shown
 from gdkernels.groups import Group
+from gdkernels.system.given import checked_path, checked_progress, checked_switch, is_one_of, items_of, one_of
 from gdkernels.system.memory import parse_bytes
 from gdkernels.system.ranges import POSITIVE, SHARE, NumberRange, at_least, whole
 from gdkernels.system.thread_limits import checked_threads
+from gdkernels.tables.column_names import column_names
 from gdkernels.tables.kinds import Choices
 from gdkernels.tables.outcomes import Bounds
 from gdkernels.tables.reading import reading_of
@@ -58,6 +61,7 @@ RANGES: dict[str, NumberRange] = {
     "skip_rows": whole(0),
 }
 _NEEDED = ("dropout", "starts", "retries", "seed", "test", "keep", "skip_rows")
+_SWITCHES = ("drop_missing", "residual", "nesterov", "quick", "best", "explain", "resume")
 CLASS_WEIGHTS = ("none", "balanced")
 ENCODINGS = ("auto", "none", "piecewise")
 OUTSIDE = ("extrapolate", "hold")
@@ -147,42 +151,43 @@ class TabularSettings:
         InputError
             For a keyword that cannot be, or that does not go with another; the message names both.
         """
-        check_effort(given)
-        rest = dict(given) | {n: v for n, v in QUICK.items() if given["quick"] and given[n] is None}
-        columns = {
-            name: _names(name, rest.pop(name))
-            for name in ("ignore", "keep_columns", "categorical", "numeric", "missing")
-        }
+        rest = dict(given) | {name: checked_switch(name, given[name]) for name in _SWITCHES}
+        rest["progress"] = checked_progress(given["progress"])
         for name, allowed in RANGES.items():
             value = given[name]
             if (value is not None or name in _NEEDED) and not allowed.has(value):
                 raise InputError(f"{keyword(name)} must be {allowed.wanted}, got {shown(value)}")
+        check_effort(rest)
+        rest |= {n: v for n, v in QUICK.items() if rest["quick"] and rest[n] is None}
+        columns = {
+            name: column_names(name, rest.pop(name))
+            for name in ("ignore", "keep_columns", "categorical", "numeric", "missing")
+        }
         read, header, skip_rows = rest.pop("read"), rest.pop("header"), rest.pop("skip_rows")
-        if not isinstance(read or {}, Mapping):
+        if read is not None and not isinstance(read, Mapping):
             raise InputError(f"{keyword('read')} must be a dict of columns and formats, got {shown(read)}")
-        if header is not None and not isinstance(header, bool):
-            raise InputError(f"{keyword('header')} must be True, False or None, got {shown(header)}")
+        options = TextOptions(header, skip_rows)
         formats = {str(name): str(words) for name, words in (read or {}).items()}
         for name, words in formats.items():
             reading_of(name, words)
         rate_is_open = rest["learning_rate"] is None and isinstance(rest["optimizer"], str)
         optimizer = _optimizer(*(rest.pop(name) for name in ("optimizer", "learning_rate", "momentum", "nesterov")))
-        if rest["task"] not in ("auto", *TASKS):
-            raise unknown_name("task", rest["task"], ("auto", *TASKS))
-        if rest["checkpoint"] is None and rest["resume"]:
+        one_of("task", rest["task"], ("auto", *TASKS))
+        if rest["norm"] is not None:
+            one_of("norm", rest["norm"], NORMS, hint=NO_BATCH_NORM)
+        if rest["checkpoint"] is not None:
+            checked_path(keyword("checkpoint"), rest["checkpoint"])
+        elif rest["resume"]:
             raise InputError(f"{keyword('resume')} goes on from checkpoints; give {keyword('checkpoint', 'DIR')} too")
         if Cadence.parse(rest["every"]) != Cadence.parse(USUAL) and rest["checkpoint"] is None:
             raise InputError(f"{keyword('every')} is for checkpoints; give {keyword('checkpoint', 'DIR')} too")
-        weight = rest["class_weight"] or "none"
-        if weight not in CLASS_WEIGHTS:
-            raise unknown_name("class weight", weight, CLASS_WEIGHTS)
-        if rest["encoding"] not in ENCODINGS:
-            raise unknown_name("encoding", str(rest["encoding"]), ENCODINGS)
+        weight = "none" if rest["class_weight"] is None else rest["class_weight"]
+        one_of("class_weight", weight, CLASS_WEIGHTS)
+        one_of("encoding", rest["encoding"], ENCODINGS)
         split = SplitRule.of(rest["split"])
         if rest["outside"] is None:
             rest["outside"] = "hold" if split.kind == "time" else "extrapolate"
-        if rest["outside"] not in OUTSIDE:
-            raise unknown_name("way to go on outside the training range", str(rest["outside"]), OUTSIDE)
+        one_of("outside", rest["outside"], OUTSIDE)
         for name, value in (("loss", rest["loss"]), ("schedule", rest["schedule"])):
             if value is not None:
                 resolve(name, value)  # type: ignore[arg-type]
@@ -199,7 +204,7 @@ class TabularSettings:
         return cls(
             **rest
             | {
-                "target": None if rest["target"] is None else _names("target", rest["target"]),
+                "target": None if rest["target"] is None else column_names("target", rest["target"]),
                 "choices": Choices(
                     columns["ignore"],
                     columns["keep_columns"],
@@ -210,7 +215,7 @@ class TabularSettings:
                     aside=split.aside,
                     later=split.kind == "time",
                 ),
-                "options": TextOptions(header, skip_rows),
+                "options": options,
                 "split": split,
                 "bounds": _bounds(rest["bounds"]),
                 "class_weight": weight,
@@ -263,18 +268,10 @@ def chooses_penalty(settings: TabularSettings) -> bool:
     return isinstance(settings.optimizer, LevenbergMarquardt) and settings.optimizer.bayes
 
 
-def _names(name: str, value: Any) -> tuple[str, ...]:
-    """Return the columns that were named: one or several, numbers where they have no other names."""
-    items = [value] if isinstance(value, (str, int)) else value
-    if not isinstance(items, Sequence) or not all(isinstance(item, (str, int)) for item in items):
-        raise InputError(f"{keyword(name)} must be the name of a column, or a list of such names; got {shown(value)}")
-    return tuple(map(str, items))
-
-
 def _bounds(given: Any) -> Bounds:
     """Return the bounds of predictions: as they are, or as LOW:HIGH, of which either may be left out."""
-    if given is None or given in ("auto", "none"):
-        return None if given in (None, "none") else "auto"
+    if given is None or is_one_of(given, ("auto", "none")):
+        return "auto" if given == "auto" else None
     pair = given.split(":") if isinstance(given, str) else given
     try:
         low, high = (None if bound in (None, "") else float(bound) for bound in pair)
@@ -290,8 +287,8 @@ def _bounds(given: Any) -> Bounds:
 
 
 def _units(hidden: Any) -> tuple[int, ...]:
-    units = (hidden,) if whole(1).has(hidden) else hidden
-    if not isinstance(units, (list, tuple)) or not all(map(whole(1).has, units)):
+    units = (hidden,) if whole(1).has(hidden) else items_of(hidden)
+    if units is None or isinstance(hidden, (Mapping, Set)) or not all(map(whole(1).has, units)):
         raise InputError(
             f"{keyword('hidden')} must be the units of each hidden layer, such as (128, 64); got {shown(hidden)}"
         )

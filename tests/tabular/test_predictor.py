@@ -1,5 +1,6 @@
 """`TabularPredictor`: what it takes, what it gives, and what it refuses."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -274,7 +275,7 @@ def test_describe(frame, table, capsys):
         ({"target": "town"}, "fill them in or say drop_missing=True"),
         ({"target": "age", "task": "classification"}, "use task='regression' if they are numbers"),
         ({"target": "price", "class_weight": "balanced"}, "class_weight='balanced' is for classes"),
-        ({"target": "price", "class_weight": "even"}, "unknown class weight 'even'"),
+        ({"target": "price", "class_weight": "even"}, "unknown class_weight 'even'"),
         ({"target": "price", "momentum": 0.5}, "momentum is for optimizer='sgd'; adam has none"),
         (
             {"target": "price", "optimizer": gd.Adam(), "learning_rate": 0.1},
@@ -339,3 +340,27 @@ def test_an_explanation(frame):
     predictor = gd.TabularPredictor("price", explain=True, **QUICK).fit(frame)
     assert predictor.explanation_.as_dict()["backend"] == "numpy"
     assert predictor.explanation_.as_text() in predictor.result_.as_text()
+
+
+# ---- kept by others
+
+
+def test_its_state_is_arrays_and_json_and_a_copy_keeps_all_of_it(columns):
+    table = pd.DataFrame(columns)
+    fitted = gd.TabularPredictor("dear", ignore="price", **QUICK | {"epochs": 2}).fit(table)
+    state = fitted.__getstate__()
+    assert {type(array) for array in state["model"]["tensors"].values()} == {np.ndarray}
+    plain = json.loads(json.dumps(state | {"model": state["model"]["metadata"]}))
+    again = gd.TabularPredictor.__new__(gd.TabularPredictor)
+    again.__setstate__(plain | {"model": {"tensors": state["model"]["tensors"], "metadata": plain["model"]}})
+    assert json.dumps(again.get_params()) == json.dumps(fitted.get_params())
+    assert again.classes_.tolist() == fitted.classes_.tolist()
+    assert again.metrics_ == fitted.metrics_
+    assert np.array_equal(again.predict_proba(table), fitted.predict_proba(table))
+    unfitted = gd.TabularPredictor.__new__(gd.TabularPredictor)
+    unfitted.__setstate__(gd.TabularPredictor("dear").__getstate__())
+    with pytest.raises(gd.InputError, match="call fit first"):
+        unfitted.predict(table)
+    copied = copy.deepcopy(fitted)
+    assert vars(copied).keys() == vars(fitted).keys()
+    assert copied.history_.loss == fitted.history_.loss
