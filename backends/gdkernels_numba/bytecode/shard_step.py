@@ -72,11 +72,11 @@ class ShardStep:
         self.gradients = self._at(first, stop - first, kernels.format.dtype)
         self._places = self._places_of_numbers(first)
         self.length = len(self.gradients) if self._places is None else len(self._places)
-        count = len(layout.totals)
-        self._partials = self._at(layout.part_base, WORD * count, np.float64)
-        found = self._at(layout.found, layout.part_bytes * layout.tiles, np.float64)
+        count = len(layout.numbers.totals)
+        self._partials = self._at(layout.numbers.part_base, WORD * count, np.float64)
+        found = self._at(layout.numbers.found, layout.numbers.part_bytes * layout.tiles, np.float64)
         self._found = found.reshape(layout.tiles, -1)[:, :count]  # of each tile
-        in_rows = [k for k, node in enumerate(layout.totals) if layout.phase_of[node.id] == 0]
+        in_rows = [k for k, node in enumerate(layout.numbers.totals) if layout.numbers.phase_of[node.id] == 0]
         self._in_rows = np.array(in_rows, np.int64)
         self._results = np.empty(TOTALS)
         self._streams: list[Array] = []  # which the contexts point to
@@ -192,7 +192,7 @@ class ShardStep:
         goes_back = layout.values is not None and bool(layout.values.after)
         for phase, stream in enumerate(writer.updates):
             first = way_back if phase == 0 and goes_back else stream
-            write_numbers(writer, first, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
+            write_numbers(writer, first, phase, layout.numbers.totals_of(phase))
             for name in self._names:
                 loop = task.schedule.updates[phase].get(name)
                 if loop is not None:
