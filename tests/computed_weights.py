@@ -80,6 +80,10 @@ WAYS = {
         {"W": "Nm", "k": "m1", "v": "n"},
         lambda p, a, xp: (p["W"][2:].T @ xp.concat([a.T, xp.ones_like(a.T[:1])], axis=0) + p["k"] + p["v"] @ a.T).T,
     ),
+    "beside weights of the same inputs": (
+        {"W": "nm", "V": "nm", "k": "m"},
+        lambda p, a, xp: a @ p["W"] + a @ xp.tanh(p["V"]) + xp.exp(p["k"]),
+    ),
     "turned inside": ({"W": "nm", "s": "n"}, lambda p, a, xp: xp.tanh(p["s"][:, None] * a.T).T @ p["W"]),
 }
 KINDS |= WAYS

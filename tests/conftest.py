@@ -13,10 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import threadpoolctl
 from made_once import host_compiler, remove_unused
 from nvrtc_compiler import NVRTC, library_of_cuda_12
 from plugins import Plugins
+
+with contextlib.suppress(ModuleNotFoundError):  # machines with a GPU may lack it, and run no test that draws
+    import hypothesis
+
+    # Examples are the same in every run, and may take as long as the machine lets them: a test does not fail by chance.
+    # ``pytest --hypothesis-profile=explore`` draws others each time.
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("explore", deadline=None, suppress_health_check=slow)
+    hypothesis.settings.register_profile("gate", hypothesis.settings.get_profile("explore"), derandomize=True)
+    hypothesis.settings.load_profile("gate")
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [n for n in os.environ if n.startswith("GDKERNELS_") and not n.startswith("GDKERNELS_TEST_")]:
         del os.environ[name]  # the backend, device or limits of whoever runs the tests
     if hasattr(config, "workerinput"):
+        import threadpoolctl
+
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of child processes, and of what is loaded later
         threadpoolctl.threadpool_limits(int(os.environ["OPENBLAS_NUM_THREADS"]), user_api="blas")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -128,6 +139,13 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
         gc.freeze()
         sys.dont_write_bytecode = keeps_none
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files that name no GPU where only tests on one are wanted: such a machine may lack their needs."""
+    if config.option.markexpr == "gpu" and collection_path.suffix == ".py":
+        return True if "gpu" not in collection_path.read_text("utf-8") else None
+    return None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -29,6 +29,7 @@ __all__ = ["MPIGroup"]
 _SPIN = 50e-6  # seconds of asking without a pause
 _YIELD = 2e-3  # and of leaving the core to others in between; then the rank sleeps
 _SLEEP = 50e-6
+_EARLY, _IN_A_ROW = 2e-4, 2  # where so many waits in a row were longer than all that, a rank sleeps sooner in the next
 _LONG, _SOUND_SLEEP = 1.0, 1e-3  # beyond so many seconds: those 50 µs take 8 % of a core
 _SLOWEST = 2e8  # bytes a second of a message on its way
 _ASK = 0.25  # seconds between two looks whether the rank that others wait for has ended
@@ -80,6 +81,7 @@ class MPIGroup(Group):
         self._process = os.getpid()  # one that is forked from it is no rank
         self._code = 0  # with which the script ends, as far as it says so by sys.exit
         self._calls, self._calls_apart = 0, CallsApart(self, self._ends, self._mpi)
+        self._long_waits = [0, 0, 0]  # in a row, of each kind of call
         self._underway = False  # a message that an interrupt left alone: MPI could not be finished
         forget_launcher()
         atexit.register(self._at_exit)
@@ -159,11 +161,23 @@ class MPIGroup(Group):
             What this call of all ranks is about, and how many bytes it has on each of them.
         """
         self._calls += 1
+        try:
+            self._until_done(requests, size, RankCall(self._calls, kind, alike), came)
+        except self._mpi.Exception as error:
+            if error.Get_error_class() != self._mpi.ERR_TRUNCATE:
+                raise
+            raise InputError(
+                "another rank sends more than this one takes: the ranks do not make the same calls; have all of them "
+                "train alike, in callbacks too"
+            ) from error
+
+    def _until_done(self, requests: list[Any], size: int, call: RankCall, came: list[Any] | None) -> None:
         done = self._mpi.Request.Testall
         if done(requests, came):
             return
         self._underway = True
-        began, patience, looked = time.perf_counter(), _YIELD + size / _SLOWEST, 0.0
+        yields = _EARLY if self._long_waits[call.kind] >= _IN_A_ROW else _YIELD
+        began, patience, looked, waited = time.perf_counter(), yields + size / _SLOWEST, 0.0, 0.0
         while not done(requests, came):
             waited = time.perf_counter() - began
             if waited > patience:  # nobody sends yet; a message on its way goes on only while it is asked for
@@ -172,10 +186,11 @@ class MPIGroup(Group):
                     looked = waited
                     self._end_without(partial(done, requests, came))
                     if waited > _LONG:
-                        self._calls_apart.look(RankCall(self._calls, kind, alike))
+                        self._calls_apart.look(call)
             elif self._crowded or waited > _SPIN:
                 os.sched_yield()
         self._underway = False
+        self._long_waits[call.kind] = self._long_waits[call.kind] + 1 if waited > _YIELD else 0
 
     def _uncaught(self, before: Callable[..., Any]) -> Callable[..., Any]:
         """Return what ends all ranks where a script fails on this one alone: MPI would wait for it for ever."""

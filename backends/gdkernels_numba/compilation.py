@@ -145,7 +145,8 @@ def shared_kernels(format: Format) -> Kernels:
         text = str(module)
         what = f"products of {format.dtype}, {format.lanes} at a time"
         kernels = jit.load(jit.digest(text), lambda: text, what, announced=True)
-        interpreter = jit.load(jit.digest(*interpreter_sources()), _interpreter_ir, "the interpreter")
+        key = jit.digest(*interpreter_sources())
+        interpreter = jit.load(key, _interpreter_ir, "the interpreter", effort=1)
         names = (*products_of(format), *MOVES, *(BF16_PACKING if format.bf16 else ()))
         address = {name: kernels.address(name) for name in names}
         interpret, take_jobs, draw = (jit.function_of(interpreter, n, 1) for n in (INTERPRETER, JOB_TAKER, DRAWER))

@@ -28,7 +28,7 @@ def suite_part(number: int) -> dict[str, Any]:
 
 def marked_tests(room: str) -> dict[str, int]:
     """Run the tests of a folder that need a GPU, and return how many passed; a failure is an exception."""
-    return _counts(_pytest("-q", "-rf", "-n", "0", "-m", "gpu", str(checkout.ROOT / "tests" / room)))
+    return _counts(_pytest("-q", "-rf", "-p", "no:xdist", "-m", "gpu", str(checkout.ROOT / "tests" / room)))
 
 
 def _counts(output: str) -> dict[str, int]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu.item_process import ItemError
 from gdkernels.errors import FileError
 from gdkernels.system.atomic_files import write_atomically
 
@@ -55,19 +55,10 @@ class GPUResults:
         result: dict[str, Any]
         try:
             result = {"value": work()}
-        except Exception as error:  # one item that fails must not end the others
-            result = {"failed": f"{type(error).__name__}: {error}"}
+        except ItemError as error:  # one that fails must not end the others
+            result = {"failed": str(error)}
         result["seconds"] = round(time.perf_counter() - began, 3)
         self._content["parts"].setdefault(part, {})[item] = result
-        text = json.dumps(_writable(self._content), indent=1, allow_nan=False).encode()
+        text = json.dumps(self._content, indent=1, allow_nan=False).encode()
         write_atomically(self._path, lambda file: file.write(text), overwrite=True)
         return result
-
-
-def _writable(value: Any) -> Any:
-    """Return `value` with words in place of what JSON has no numbers for."""
-    if isinstance(value, dict):
-        return {str(key): _writable(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_writable(v) for v in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

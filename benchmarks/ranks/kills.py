@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import os
 import random
 import shutil
@@ -37,8 +38,8 @@ def train(folder: str, group: str, shards: int | None) -> str:
     x = np.random.default_rng(0).standard_normal((4003, 8)).astype(np.float32)
     model = gd.MLP([8, 32, 1], seed=0, backend="numba")
     model.fit(
-        x, np.sin(x[:, :1]), epochs=12, batch_size=64, group=ranks, shards=shards, validation=0.2, patience=6,
-        checkpoint=f"{folder}/run", every="20 steps", resume=True, callbacks=[lambda epoch: time.sleep(0.05)],
+        x, np.sin(x[:, :1]), epochs=12, batch_size=320, group=ranks, shards=shards, validation=0.2, patience=6,
+        checkpoint=f"{folder}/run", every="4 steps", resume=True, callbacks=[lambda epoch: time.sleep(0.05)],
     )  # fmt: skip
     return hashlib.sha256(b"".join(np.asarray(a).tobytes() for layer in model.parameters for a in layer)).hexdigest()
 
@@ -46,7 +47,7 @@ def train(folder: str, group: str, shards: int | None) -> str:
 def killed_and_resumed(folder: Path, stream: random.Random) -> tuple[float | None, int, str]:
     """Return in how many seconds a job was gone after a rank was killed, how many ranks went on, and the result.
 
-    The seconds are None if it ended by itself before.
+    The seconds are None if it ended by itself before, and infinite if it stayed for too long.
     """
     command = [sys.executable, "-m", "benchmarks.ranks.kills", "--folder", str(folder)]
     job = subprocess.Popen(
@@ -60,12 +61,25 @@ def killed_and_resumed(folder: Path, stream: random.Random) -> tuple[float | Non
     if job.poll() is None:
         began = time.monotonic()
         os.kill(int((folder / f"pid{stream.randrange(_RANKS)}").read_text()), signal.SIGKILL)
-        job.wait(_PATIENCE)
-        gone = time.monotonic() - began
+        gone = math.inf if not _ended(job) else time.monotonic() - began
     ranks = stream.choice([1, 2, 3])
-    done = subprocess.run(launch(ranks, command), capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    try:
+        done = subprocess.run(launch(ranks, command), capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        return gone, ranks, f"nothing within {_PATIENCE:.0f} s"
     told = done.stdout.split()
     return gone, ranks, told[-1] if told else done.stderr[-300:]
+
+
+def _ended(job: subprocess.Popen[bytes]) -> bool:
+    """Return whether a job ends by itself; one that does not is ended."""
+    try:
+        job.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        job.kill()
+        job.wait()
+        return False
+    return True
 
 
 def study(kills: int, seed: int) -> int:
@@ -79,8 +93,9 @@ def study(kills: int, seed: int) -> int:
         before += gone is None
         times += [] if gone is None else [gone]
         results.append(found)
-        if found != wanted:
-            print(f"kill {k + 1}, resumed on {ranks}: {found}", flush=True)
+        ended = "done before the kill" if gone is None else f"gone within {gone:.2f} s"
+        came = "the same bits" if found == wanted else found
+        print(f"{k + 1} of {kills}: {ended}, resumed on {ranks}: {came}", file=sys.stderr, flush=True)
     same = sum(found == wanted for found in results)
     print(
         f"{kills} jobs of {_RANKS} ranks, {before} of them done before the kill; {same} resumed on 1 to 3 ranks to the "

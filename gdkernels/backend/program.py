@@ -21,7 +21,7 @@ from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import INT, MOVES, SCALAR
 from gdkernels.graph.text import nodes_text
 from gdkernels.randomness import RandomNumbers
-from gdkernels.system.cached_property import cached_property
+from gdkernels.system.cached_property import cached_property, fields_of
 
 __all__ = ["Program", "TracedForward", "TracedStep", "slot_names"]
 
@@ -107,6 +107,9 @@ class Program:
     weighted: bool = False
     part_of_batch: bool = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        return fields_of(self)
+
     @cached_property
     def parameters(self) -> Mapping[str, Parameter]:
         """The declarations of the block's parameters and constants, by name."""
@@ -160,7 +163,9 @@ class Program:
                 if source.op != "column" or source.args[0].attribute != "x":
                     raise InputError(
                         "a network can look up rows by the columns of X alone, whose codes are checked before they are "
-                        f"used; {type(self.block).__name__} looks some up by numbers that it computes"
+                        f"used; {type(self.block).__name__} looks some up by numbers that it computes. "
+                        "Multiply columns of 1 and 0 by the table instead, of which each is made by "
+                        "xp.where(numbers == k, 1.0, 0.0)"
                     )
                 rows, k = traced.sizes[str(table.shape[0])], int(source.attribute)
                 found[k] = min(rows, found.get(k, rows))

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import PurePath
 
+from gdkernels.cli.streams import OneLine
 from gdkernels.errors import GdkernelsError, InputError
 from gdkernels.groups import Group, SerialGroup, joined
 from gdkernels.groups.agreement import agree, end_together
-from gdkernels.groups.launchers import WORLD_SIZE, commands_beside, launched, world_size
+from gdkernels.groups.launchers import WORLD_SIZE, launched, processes_beside, world_size
 from gdkernels.system.printable import one_line
 
 __all__ = ["CommandRanks"]
@@ -46,7 +47,8 @@ class CommandRanks:
     def __init__(self, arguments: Sequence[str]) -> None:
         self.group: Group = SerialGroup()
         self._started = started = launched()  # joining makes processes forget it
-        self._arguments, self._command = arguments, next(iter(arguments), "")
+        self._arguments, self._command = list(arguments), next(iter(arguments), "")
+        self._is_for_others = False  # whether processes beside leave their command to this one
         named = _values("--group", arguments)
         together = [*arguments[:1]] in [[name] for name in _COMMANDS]
         shared = together and "none" not in named
@@ -60,13 +62,11 @@ class CommandRanks:
 
         It is asked before the rest of the command is loaded: a mistake in the launcher shows at once.
         """
-        if self._started is not None and (self._is_alone or self._meets) and self._are_mixed():
+        if self._started is not None and (self._is_alone or self._meets) and (other := self._mixed_with()):
             if not self.is_quiet:
-                others = "and others have not" if self._is_alone else "which others have"
-                none = "has" if self._is_alone else "lacks"
                 print(
-                    f"gdkernels: rank {self._started.rank} of {self._started.size} {none} --group none, {others}, "
-                    "so that some would wait for ever: give all that are started together the same",
+                    f"gdkernels: rank {self._started.rank} of {self._started.size} {other}, so that some would wait "
+                    "for ever: give all that are started together the same",
                     file=sys.stderr,
                 )
             time.sleep(_SEEN)
@@ -82,22 +82,53 @@ class CommandRanks:
             return InputError.exit_code
         if not self._meets:
             return None
+        warns = logging.StreamHandler(sys.stderr)  # of variables of ranks; nobody else listens yet
+        warns.setFormatter(OneLine())
+        _log.addHandler(warns)
         try:
-            joined(_LAUNCHED)
+            self.group = joined(_LAUNCHED)
         except GdkernelsError as error:
             if not self.is_quiet:
                 print(f"gdkernels: {one_line(str(error))}", file=sys.stderr)
             return error.exit_code
+        finally:
+            _log.removeHandler(warns)
         return None
 
-    def _are_mixed(self) -> bool:
-        """Return whether others that train beside this process do not join what it joins, or join without it."""
-        return any(joins is self._is_alone for joins in map(_joins, commands_beside()) if joins is not None)
+    def is_left_to_another(self) -> bool:
+        """Return whether a process beside this one carries out the same command, which ranks do not share."""
+        if self._started is None or self._command in (*_COMMANDS, _CALIBRATE):
+            return False
+        same = [
+            one.launched.rank
+            for one in processes_beside()
+            if one.launched is not None and _command_of(one.command) == self._arguments and one.folder == os.getcwd()
+        ]
+        self._is_for_others = bool(same)
+        return min(same, default=self._started.rank) < self._started.rank
+
+    def _mixed_with(self) -> str:
+        """Return how others differ that do not join what this process joins, or join without it; "" if there are none.
+
+        What is none of our commands may join by itself.
+        """
+        for arguments in (_command_of(one.command) for one in processes_beside()):
+            shared = [*arguments[:1]] in [[name] for name in _COMMANDS]
+            joins = shared and "none" not in _values("--group", arguments)
+            if arguments and joins is self._is_alone:
+                if self._is_alone:
+                    return "has --group none, and others have not"
+                return (
+                    "lacks --group none, which others have"
+                    if shared
+                    else f"has {self._command}, and another {arguments[0]}"
+                )
+        return ""
 
     def _calibrates_beside_another(self) -> bool:
         if self._command != _CALIBRATE or {*_HELP} & {*self._arguments}:
             return False
-        return any(_command_of(command)[:1] == [_CALIBRATE] for command in commands_beside())
+        return any(_command_of(one.command)[:1] == [_CALIBRATE] for one in processes_beside())
 
     def join(self, args: Namespace) -> None:
         """Join the group that the command asks for, or that a launcher has started, before anything is read.
@@ -108,6 +139,14 @@ class CommandRanks:
             If there is no such group here: each process would take itself for the only one.
         """
         if not hasattr(args, "group"):
+            if self._is_for_others and self._started is not None:
+                _log.warning(
+                    "%d processes were started (%s), and this one does alone what others here were started for too: "
+                    "ranks share the work of %s only",
+                    self._started.size,
+                    self._started.variable,
+                    " and ".join(_COMMANDS),
+                )
             return
         if args.group == "auto":
             args.group = "none" if self._started is None else _LAUNCHED
@@ -131,13 +170,6 @@ class CommandRanks:
         """Return whether this rank says the error; one that it has alone is said here, and ends all ranks."""
         end_together(self.group, error, message, code)
         return not self.is_quiet
-
-
-def _joins(command: Sequence[str]) -> bool | None:
-    """Return whether a command line that trains joins the group of those that were started with it; None for others."""
-    if _command_of(command)[:1] not in [[name] for name in _COMMANDS]:
-        return None
-    return "none" not in _values("--group", command)
 
 
 def _command_of(command: Sequence[str]) -> list[str]:

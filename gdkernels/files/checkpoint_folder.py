@@ -56,11 +56,15 @@ class Folder:
                 self.path,
             )
         self._lock = lock
-        lock.sign()
-        if lock.is_held:  # else they may be those of a run that writes now
-            for left_behind in self.path.glob(TEMPORARY.format("*")):  # by a run that was killed while it wrote
-                with suppress(OSError):
-                    left_behind.unlink()
+        try:
+            lock.sign()
+            if lock.is_held:  # else they may be those of a run that writes now
+                for left_behind in self.path.glob(TEMPORARY.format("*")):  # by a run that was killed while it wrote
+                    with suppress(OSError):
+                        left_behind.unlink()
+        except BaseException:
+            lock.close()
+            raise
 
     def close(self) -> None:
         """Let another run have the folder."""

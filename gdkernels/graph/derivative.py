@@ -5,7 +5,9 @@ an infinity on the other branch does not become NaN), the value reused where the
 evenly.
 """
 
+import operator
 from collections.abc import Callable, Sequence
+from functools import reduce
 from itertools import accumulate, pairwise
 
 from gdkernels.graph.moves import units
@@ -13,7 +15,7 @@ from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Node, Shape, is_one
 from gdkernels.graph.operations import BITWISE, COMPARISONS, CONVERSIONS, LOGICAL
 
-__all__ = ["operand_cotangents", "topological", "unbroadcast", "vjp", "vjps"]
+__all__ = ["Cotangents", "shares_of", "topological", "vjp", "vjps"]
 
 # (graph, node, cotangent) -> a cotangent per operand; None where the value does not depend on it smoothly.
 Rule = Callable[[Graph, Node, Node], tuple[Node | None, ...]]
@@ -59,26 +61,83 @@ def vjps(output: Node, wrt: Sequence[Node], cotangent: Node) -> list[Node]:
     for node in nodes:
         if any(a.id in leading for a in node.args):
             leading.add(node.id)
-    cotangents: dict[int, Node] = {output.id: graph.broadcast_to(cotangent, output.shape)}
+    cotangents = Cotangents()
+    cotangents.receive(output, graph.broadcast_to(cotangent, output.shape))
     for node in reversed(nodes):
-        incoming = cotangents.get(node.id)
-        if incoming is None or node.id in wanted or node.id not in leading:
-            continue
-        for operand, part in zip(node.args, operand_cotangents(node, incoming), strict=True):
-            if part is not None and operand.id in leading:
-                share = unbroadcast(graph, part, operand.shape)
-                seen = cotangents.get(operand.id)
-                cotangents[operand.id] = share if seen is None else seen + share
+        incoming = cotangents.of(node) if node.id in leading and node.id not in wanted else None
+        if incoming is not None:
+            for operand, share, columns in shares_of(node, incoming):
+                if share is not None and operand.id in leading:
+                    cotangents.receive(operand, share, columns)
+    found = [(n, cotangents.of(n)) for n in wrt]
     nothing = graph.lift(0.0)
-    return [cotangents.get(n.id, graph.broadcast_to(nothing, n.shape)) for n in wrt]
+    return [graph.broadcast_to(nothing, n.shape) if ct is None else ct for n, ct in found]
 
 
-def operand_cotangents(node: Node, cotangent: Node) -> tuple[Node | None, ...]:
-    """Return for each operand of a node its share of the node's cotangent; None where it has none.
+Stretch = tuple[int, int]  # columns, from one number to another
 
-    A share still has the shape that the operand was repeated to: `unbroadcast` sums it up.
+
+class Cotangents:
+    """The derivatives of what is minimised with respect to nodes, as shares come in from those that read them.
+
+    Shares of single columns, where they do not overlap, are put side by side: nothing is added to them but where more
+    than one share meets a column.
     """
-    return _RULES[node.op](node.graph, node, cotangent)
+
+    def __init__(self) -> None:
+        self._received: dict[int, list[tuple[Node, Stretch | None]]] = {}
+        self._sums: dict[int, Node] = {}
+
+    def receive(self, node: Node, share: Node, columns: Stretch | None = None) -> None:
+        """Take a share for some columns of a node, or for all of it: that may be of a shape that it was repeated to."""
+        share = unbroadcast(node.graph, share, node.shape) if columns is None else share
+        self._received.setdefault(node.id, []).append((share, columns))
+
+    def of(self, node: Node) -> Node | None:
+        """Return the derivative with respect to a node that has all of its shares; None if it has none."""
+        if node.id in self._received:
+            layers: list[list[tuple[Node, Stretch | None]]] = []
+            for share, columns in self._received.pop(node.id):
+                met = [k for k, layer in enumerate(layers) if any(_overlap(columns, other) for _, other in layer)]
+                at = met[-1] + 1 if met else 0  # after those that it is added to, in the order in which they came
+                if at == len(layers):
+                    layers.append([])
+                layers[at].append((share, columns))
+            self._sums[node.id] = reduce(operator.add, (_side_by_side(node, layer) for layer in layers))
+        return self._sums.get(node.id)
+
+
+def _overlap(a: Stretch | None, b: Stretch | None) -> bool:
+    return a is None or b is None or (a[0] < b[1] and b[0] < a[1])
+
+
+def _side_by_side(node: Node, shares: Sequence[tuple[Node, Stretch | None]]) -> Node:
+    """Return shares of columns, which do not overlap, in an array of the shape of `node`, with 0 in the others."""
+    graph, parts, at = node.graph, list[Node](), 0
+    if shares[0][1] is None:
+        return shares[0][0]
+
+    def nothing(count: int) -> list[Node]:
+        return [graph.broadcast_to(0.0, (node.shape[0], graph.width(count)))] if count else []
+
+    for (first, last), share in sorted(((c, s) for s, c in shares if c is not None), key=lambda pair: pair[0]):
+        parts += [*nothing(first - at), share]
+        at = last
+    return graph.broadcast_to(graph.concat([*parts, *nothing(units(node) - at)], axis=1), node.shape)
+
+
+def shares_of(node: Node, cotangent: Node) -> list[tuple[Node, Node | None, Stretch | None]]:
+    """Return each operand of a node, with its share of the node's cotangent, and the columns that this is for.
+
+    A share is None where there is none; the columns are, where it is for the whole operand.
+    """
+    if node.op == "columns":
+        return [(node.args[0], cotangent, node.attribute)]
+    if node.op == "column":
+        share = node.graph.expand_dims(cotangent, axis=1)
+        return [(node.args[0], share, (node.attribute, node.attribute + 1))]
+    shares = _RULES[node.op](node.graph, node, cotangent)
+    return [(operand, share, None) for operand, share in zip(node.args, shares, strict=True)]
 
 
 def unbroadcast(graph: Graph, a: Node, shape: Shape) -> Node:
@@ -153,19 +212,6 @@ def _unsqueeze(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
     return (ct,)
 
 
-def _beside_nothing(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
-    """Put the columns where they come from, and 0 on both sides of them."""
-    (a,) = node.args
-    first, last = node.attribute if node.op == "columns" else (node.attribute, node.attribute + 1)
-    ct = ct if node.op == "columns" else graph.expand_dims(ct, axis=1)
-    sides = [
-        graph.broadcast_to(0.0, (a.shape[0], graph.width(count))) if count else None
-        for count in (first, units(a) - last)
-    ]
-    whole = graph.concat([part for part in (sides[0], ct, sides[1]) if part is not None], axis=1)
-    return (graph.broadcast_to(whole, a.shape),)
-
-
 def _concat(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
     edges = [0, *accumulate(map(units, node.args))]
     return tuple(
@@ -211,8 +257,6 @@ _RULES: dict[str, Rule] = dict.fromkeys(COMPARISONS | LOGICAL | BITWISE | CONVER
     "min": _reduced_extremum,
     "matmul": _matmul,
     "transpose": _transpose,
-    "column": _beside_nothing,
-    "columns": _beside_nothing,
     "concat": _concat,
     "take": lambda graph, node, ct: (graph.add_rows(node.args[1], ct, node.args[0].shape), None),
     "row_outer": _row_outer,

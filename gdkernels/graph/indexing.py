@@ -24,7 +24,7 @@ def indexed(a: Node, key: Any) -> Node:
     Raises
     ------
     TraceError
-        For what cannot be recorded: records by their number, arrays as indices, and slices with steps.
+        For what cannot be recorded: records by their number, and arrays as indices.
     """
     keys = tuple(map(_with_numbers, key if isinstance(key, tuple) else (key,)))
     places = _of_axes(keys, a)
@@ -70,18 +70,24 @@ def _with_numbers(key: Any) -> Any:
 
 def _is_known(key: Any) -> bool:
     if isinstance(key, slice):
-        ends = all(k is None or isinstance(k, numbers.Integral) for k in (key.start, key.stop))
-        return ends and (key.step is None or (isinstance(key.step, numbers.Integral) and key.step == 1))
+        return all(k is None or isinstance(k, numbers.Integral) for k in (key.start, key.stop, key.step))
     return key is None or key is ... or (isinstance(key, numbers.Integral) and not isinstance(key, bool))
 
 
 def _stretch(a: Node, axis: int, key: slice) -> Node:
     graph = a.graph
     if a.ndim == 1:
-        return graph.squeeze(moves.columns(graph, graph.expand_dims(a, axis=0), key.start, key.stop), 0)
-    if axis == a.ndim - 1:
-        return moves.columns(graph, a, key.start, key.stop)
-    return moves.columns(graph, a.T, key.start, key.stop).T
+        return graph.squeeze(_columns(graph.expand_dims(a, axis=0), key), 0)
+    return _columns(a, key) if axis == a.ndim - 1 else _columns(a.T, key).T
+
+
+def _columns(a: Node, key: slice) -> Node:
+    if key.step in (None, 1):
+        return moves.columns(a.graph, a, key.start, key.stop)
+    places = range(*key.indices(moves.units(a)))
+    if not places:
+        raise TraceError(f"there are no columns at [{_text(key)}] among {moves.units(a)}{user_line()}")
+    return a.graph.concat([moves.columns(a.graph, a, k, k + 1) for k in places], axis=1)
 
 
 def _single(a: Node, axis: int, key: Any) -> Node:

@@ -144,8 +144,9 @@ def take(graph: Graph, a: Node, indices: Node, axis: int | None) -> Node:
         return graph.expand_dims(column(graph, take(graph, table, indices, 0), 0), axis=1)
     if axis != 0 or a.ndim != 2 or indices.ndim != 1:
         raise TraceError(
-            f"take: only rows of a table can be taken while it is traced, xp.take(table, codes, axis=0); "
-            f"got {list(a.shape)} and {list(indices.shape)} along {axis}{user_line()}"
+            f"take of {list(a.shape)} and {list(indices.shape)} along {axis} cannot be traced{user_line()}: "
+            "only rows of a table can, xp.take(table, codes, axis=0). To pick or order units, declare a constant "
+            "P = np.eye(n)[:, indices] and write a @ p['P']"
         )
     if indices.dtype != INT:
         raise TraceError(f"the numbers of rows are whole: xp.astype(codes, xp.int32){user_line()}")
@@ -204,7 +205,7 @@ def _stretch(a: Node) -> tuple[Node, int, int] | None:
     """Return which columns of which array these are, if they are just that."""
     if a.op == "columns":
         return a.args[0], *a.attribute
-    if a.op == "expand_dims" and a.args[0].op == "column":
+    if a.op == "expand_dims" and a.attribute == 1 and a.args[0].op == "column":
         k = a.args[0].attribute
         return a.args[0].args[0], k, k + 1
     return None

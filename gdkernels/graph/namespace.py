@@ -8,11 +8,15 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from gdkernels.errors import TraceError
 from gdkernels.graph import elementwise, indexing, moves, reductions, shapes
+from gdkernels.graph.arranging import ARRANGING
+from gdkernels.graph.functions import FUNCTIONS
 from gdkernels.graph.instead import INSTEAD
+from gdkernels.graph.linear_algebra import LinearAlgebra, tensordot
 from gdkernels.graph.nodes import (
     Dim,
     Node,
@@ -29,6 +33,7 @@ from gdkernels.graph.operations import (
     REAL,
     SCALAR,
 )
+from gdkernels.graph.running import RUNNING
 from gdkernels.graph.source import user_line
 
 __all__ = ["Graph", "apart", "detach"]
@@ -114,16 +119,13 @@ class Graph:
     def __getattr__(self, name: str) -> Callable[..., Node]:
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in _MADE:
+            return partial(_MADE[name], self)
         if self.has(name):
-
-            def record(*args: Any) -> Node:
-                return self.apply(name, *args)
-
-            return record
-        instead = f"; {INSTEAD[name]}" if name in INSTEAD else ""
+            return partial(self.apply, name)
+        known = f"those are {', '.join(sorted({*ELEMENTWISE, *_COMPOSED} - CONVERSIONS))}, and the operators"
         raise UnknownOperationError(
-            f"xp.{name} is not an operation that can be traced{user_line()}{instead}; those are "
-            f"{', '.join(sorted({*ELEMENTWISE, *_COMPOSED} - CONVERSIONS))}, and the operators"
+            f"xp.{name} is not an operation that can be traced{user_line()}; {INSTEAD.get(name, known)}"
         )
 
     def has(self, name: str) -> bool:
@@ -172,6 +174,10 @@ class Graph:
 
     def matmul(self, a: Node, b: Node) -> Node:
         return shapes.product(self, self.lift(a), self.lift(b))
+
+    @property
+    def linalg(self) -> LinearAlgebra:
+        return LinearAlgebra(self)
 
     def vecdot(self, a: Any, b: Any, *, axis: int = -1) -> Node:
         return self.sum(self.apply("multiply", a, b), axis=axis)
@@ -254,9 +260,10 @@ class Graph:
 
 _NOT_FUNCTIONS = {
     "add_rows", "apart", "apply", "column", "columns", "detach", "dim", "e", "has", "indexed", "inf", "input",
-    "int32", "lift", "nan", "node", "pi", "row_outer", "width",
+    "int32", "lift", "linalg", "nan", "node", "pi", "row_outer", "width",
 }  # fmt: skip
-_COMPOSED = frozenset(name for name in vars(Graph) if not name.startswith("_")) - _NOT_FUNCTIONS
+_MADE: dict[str, Callable[..., Any]] = {**ARRANGING, **FUNCTIONS, **RUNNING, "tensordot": tensordot}
+_COMPOSED = (frozenset(name for name in vars(Graph) if not name.startswith("_")) | frozenset(_MADE)) - _NOT_FUNCTIONS
 
 
 def detach(a: Any) -> Any:

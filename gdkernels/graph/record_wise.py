@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gdkernels.errors import InputError
-from gdkernels.graph.derivative import operand_cotangents, topological, unbroadcast
+from gdkernels.graph.derivative import Cotangents, shares_of, topological
 from gdkernels.graph.moves import units
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Dim, Node, is_one
@@ -70,23 +70,22 @@ def record_wise(output: Node, wrt: Sequence[Node], cotangent: Node, records: Dim
         if any(a.id in depends for a in node.args):
             depends.add(node.id)
     of_records = {node.id for node in nodes if any(d is records for d in node.shape)}
-    cotangents: dict[int, Node] = {output.id: graph.broadcast_to(cotangent, output.shape)}
+    cotangents = Cotangents()
+    cotangents.receive(output, graph.broadcast_to(cotangent, output.shape))
     found: dict[int, RecordWise] = {}
     for node in reversed(nodes):
-        incoming = cotangents.get(node.id)
-        if incoming is None or node.id not in depends or node.id not in of_records:
+        incoming = cotangents.of(node) if node.id in depends and node.id in of_records else None
+        if incoming is None:
             continue
-        for place, (operand, part) in enumerate(zip(node.args, operand_cotangents(node, incoming), strict=True)):
-            if part is None or operand.id not in depends:
+        for place, (operand, share, columns) in enumerate(shares_of(node, incoming)):
+            if share is None or operand.id not in depends:
                 continue
             if operand.id in of_records:
-                share = unbroadcast(graph, part, operand.shape)
-                seen = cotangents.get(operand.id)
-                cotangents[operand.id] = share if seen is None else seen + share
+                cotangents.receive(operand, share, columns)
             else:
-                shared, columns = _where_it_meets(graph, node, place, incoming, part, records)
+                shared, gained = _where_it_meets(graph, node, place, incoming, share, records)
                 before = found.get(shared.id)
-                found[shared.id] = RecordWise(shared, columns if before is None else before.columns + columns)
+                found[shared.id] = RecordWise(shared, gained if before is None else before.columns + gained)
     return list(found.values())
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gdkernels.errors import TraceError
+from gdkernels.graph import moves
 from gdkernels.graph.nodes import Dim, Node, Shape, broadcast_shapes, is_one, same_shape, same_size
 from gdkernels.graph.operations import REAL, SCALAR
 from gdkernels.graph.source import user_line
@@ -22,6 +23,8 @@ def broadcast(graph: Graph, node: Node, shape: Shape) -> Node:
     shape = tuple(graph.width(int(n)) if isinstance(n, numbers.Integral) and n != 1 else n for n in shape)
     if same_shape(node.shape, shape):
         return node
+    if node.ndim == len(shape) == 2 and is_single(node.shape[1]) and is_one(shape[1]):  # 1, and no symbol for it
+        return broadcast(graph, graph.expand_dims(moves.column(graph, node, 0), axis=1), shape)
     if not same_shape(broadcast_shapes("broadcast_to", [node.shape, shape]), shape):
         raise TraceError(f"{list(node.shape)} does not broadcast to {list(shape)}{user_line()}")
     source = node.args[0] if node.op == "broadcast_to" else node

@@ -20,6 +20,8 @@ from gdkernels.errors import InputError
 
 __all__ = ["Bytes", "Group", "Message", "offsets"]
 
+_HEADER = 8  # bytes before numbers of all ranks, which say how many there are: ranks may be in different calls
+
 Bytes = npt.NDArray[np.uint8]
 Message = tuple[int, npt.NDArray[Any]]  # the other rank, and what lies in one piece
 
@@ -196,11 +198,28 @@ class Group(ABC):
         return [got[stop - n : stop].tobytes() for n, stop in zip(lengths, stops, strict=True)]
 
     def gather_numbers(self, numbers: Sequence[Any] | npt.NDArray[Any], dtype: Any = np.float64) -> npt.NDArray[Any]:
-        """Return the numbers of each rank, [ranks, numbers]; all give as many."""
+        """Return the numbers of each rank, [ranks, numbers]; all give as many.
+
+        Raises
+        ------
+        InputError
+            If they do not, as ranks in different calls.
+        """
         mine = np.ascontiguousarray(numbers, dtype)
-        got = np.empty((self.size, mine.size), mine.dtype)
-        self.all_gather(mine, got.reshape(-1), [mine.size] * self.size)
-        return got
+        if self.size == 1:
+            return mine.reshape(1, -1)
+        sent = np.zeros(_HEADER + -(-mine.nbytes // _HEADER) * _HEADER, np.uint8)
+        sent[:_HEADER].view(np.int64)[0] = mine.nbytes
+        sent[_HEADER : _HEADER + mine.nbytes] = _bytes(mine)
+        got = np.zeros((self.size, len(sent)), np.uint8)
+        self.all_gather(sent, got.reshape(-1), [len(sent)] * self.size)
+        for rank, size in enumerate(got[:, :_HEADER].copy().view(np.int64).ravel().tolist()):
+            if size != mine.nbytes:
+                raise InputError(
+                    f"rank {rank} tells {size} bytes where rank {self.rank} tells {mine.nbytes}: the ranks do not make "
+                    "the same calls; have all of them train alike, in callbacks too"
+                )
+        return got[:, _HEADER : _HEADER + mine.nbytes].copy().view(mine.dtype)
 
     def gather_json(self, told: Any) -> list[Any]:
         """Return what each rank tells, as JSON can hold it."""

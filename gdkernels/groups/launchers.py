@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["WORLD_SIZE", "Launched", "commands_beside", "forget_launcher", "launched", "world_size"]
+__all__ = ["WORLD_SIZE", "Launched", "ProcessBeside", "forget_launcher", "launched", "processes_beside", "world_size"]
 
 # For each launcher the variables with the number of its processes, and with that of this one. Slurm's variables of a
 # whole job are not among them: a session without srun has those too.
@@ -42,6 +43,15 @@ class Launched:
     variable: str
 
 
+@dataclass(frozen=True)
+class ProcessBeside:
+    """A process beside this one: its command line, the folder that it was started in, and what its launcher says."""
+
+    command: list[str]
+    folder: str
+    launched: Launched | None
+
+
 def launched(environment: Mapping[str, str] | None = None) -> Launched | None:
     """Return this process as one of several that a launcher for MPI has started; None if it was started alone."""
     environment = os.environ if environment is None else environment
@@ -57,20 +67,24 @@ def world_size() -> int:
     return _number(os.environ, WORLD_SIZE)
 
 
-def commands_beside() -> list[list[str]]:
-    """Return the command lines of the processes that the same launcher has started here, where the system tells them.
+def processes_beside() -> list[ProcessBeside]:
+    """Return the other processes that the same launcher has started here, where the system tells them.
 
     A launcher starts all of its processes before the first has loaded Python.
     """
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
+        with suppress(OSError, ValueError, IndexError):  # it has ended meanwhile, or is not ours to see
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             if parent == os.getppid() and int(folder.name) != os.getpid():
-                found.append((folder / "cmdline").read_bytes().decode(errors="replace").split("\0"))
-        except (OSError, ValueError, IndexError):  # it has ended meanwhile, or is not ours to see
-            continue
+                command, variables = (_words(folder / name) for name in ("cmdline", "environ"))
+                environment = dict(one.split("=", 1) for one in variables if "=" in one)
+                found.append(ProcessBeside(command, os.readlink(folder / "cwd"), launched(environment)))
     return found
+
+
+def _words(file: Path) -> list[str]:
+    return file.read_bytes().decode(errors="replace").rstrip("\0").split("\0")
 
 
 def forget_launcher(environment: MutableMapping[str, str] | None = None) -> None:

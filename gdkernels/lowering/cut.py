@@ -6,6 +6,7 @@ over the batch as ever, and is then pulled back to the parameters. Nothing here 
 and this room finds out where they meet the records.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -162,7 +163,7 @@ class _Cutter:
         return not has_dim(node, self.batch) and any(has_dim(a, self.batch) for a in node.args)
 
     def _ways_back(self) -> list[str]:
-        """Return the parameters whose gradient is no elementwise function of sums over the batch and themselves."""
+        """Return the parameters whose gradient is no elementwise function of themselves and of sums of their own."""
         direct: dict[str, set[int]] = {}
         apart: list[str] = []
         for name, gradient in self.gradients.items():
@@ -171,14 +172,17 @@ class _Cutter:
                 apart.append(name)
             else:
                 direct[name] = sums
-        more: list[str] = list(apart)
-        while more:  # a sum has one place: where it is needed before the update, no update computes it
-            needed = {n.id for name in apart for n in self._sums_in(self.gradients[name])}
+        read = Counter(number for sums in direct.values() for number in sums)
+        arrays = {node.id for node in self.nodes if wide_dims(node.shape)}  # totals are there for all updates
+        needed = {number for number, readers in read.items() if readers > 1 and number in arrays}
+        while True:  # a sum has one place: where it is needed before the update, no update computes it
+            needed |= {n.id for name in apart for n in self._sums_in(self.gradients[name])}
             more = [name for name, sums in direct.items() if sums & needed]
+            if not more:
+                return apart
             apart += more
             for name in more:
                 del direct[name]
-        return apart
 
     def _direct_sums(self, name: str, gradient: Node) -> set[int] | None:
         """Return the sums that the update of a parameter makes its gradient of; None if it cannot."""

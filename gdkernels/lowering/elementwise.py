@@ -134,22 +134,37 @@ class _RecipeWriter:
         return len(self.code) - 1
 
     def _value(self, node: Node) -> int:
-        known = self.at.get(node.id)
-        if known is None:
-            if node.op == "constant":
-                known = self._add("integer" if node.dtype == INT else "constant", (), node.attribute, SINGLE)
-            elif node.id not in self.inside and is_loaded(self.result, node):
-                raise AssertionError(f"{node} should have been among what is read")
-            else:
-                known = self._compute(node)
-            self.at[node.id] = known
-        return known
+        """Return the place of a value, after those of all that it is made of: a norm is as deep as there are layers."""
+        waiting = [node]
+        while node.id not in self.at:
+            value = waiting[-1]
+            missing = next((a for a in self._made_of(value) if a.id not in self.at), None)
+            if missing is not None:
+                waiting.append(missing)
+                continue
+            self.at[value.id] = self._compute(value)
+            waiting.pop()
+        return self.at[node.id]
+
+    def _made_of(self, node: Node) -> tuple[Node, ...]:
+        if node.op == "constant":
+            return ()
+        if node.id not in self.inside and is_loaded(self.result, node):
+            raise AssertionError(f"{node} should have been among what is read")
+        sources = operands(self.result, node, self.loop.stage)
+        return sources[:1] if self._is_power(node, sources) else sources
+
+    def _is_power(self, node: Node, sources: tuple[Node, ...]) -> bool:
+        """Return whether a power is written as products, whose exponent is none of them."""
+        return node.op == "pow" and (_half_integer(sources[1]) or "pow" not in self.functions)
 
     def _compute(self, node: Node) -> int:
+        if node.op == "constant":
+            return self._add("integer" if node.dtype == INT else "constant", (), node.attribute, SINGLE)
         sources = operands(self.result, node, self.loop.stage)
-        if node.op == "pow" and (_half_integer(sources[1]) or "pow" not in self.functions):
-            return self._power(self._value(sources[0]), sources[1])
-        arguments = tuple(self._value(a) for a in sources)
+        if self._is_power(node, sources):
+            return self._power(self.at[sources[0].id], sources[1])
+        arguments = tuple(self.at[a.id] for a in sources)
         if node.op == "broadcast_to":
             return arguments[0]
         if node.op not in _ARITHMETIC and node.op not in self.functions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,10 @@ class Ensemble:
         For models that do not fit each other.
     """
 
-    def __init__(self, models: Sequence[Network]) -> None:
+    def __init__(self, models: Iterable[Network]) -> None:
+        if not isinstance(models, Iterable):
+            told = type(models).__name__
+            raise InputError(f"an Ensemble takes a list of models, got {told}; a single one is [model]")
         self.models = tuple(models)
         if not self.models or not all(isinstance(model, Network) for model in self.models):
             raise InputError("an Ensemble is made of at least one Network or MLP")

@@ -18,6 +18,7 @@ from gdkernels.training.jobs.meeting import MOST_AT_A_TIME, Meeting
 from gdkernels.training.jobs.one_pass import in_one_pass
 from gdkernels.training.jobs.shown import shown_by
 from gdkernels.training.jobs.threads import GivenUpError, run_jobs
+from gdkernels.training.own_functions import agree_on_functions
 
 __all__ = ["JobRunner", "agree_on"]
 
@@ -29,6 +30,8 @@ def agree_on(group: Group, jobs: Sequence[FitJob]) -> None:
         with guarded(group):
             agree(group, {"call": "fit_many", "models": len(jobs), "data": digest})
             agree(group, {f"model {k}": job.identity() for k, job in enumerate(jobs)})
+            fits = [(job.trainer.mlp.network.structure, job.trainer.settings) for job in jobs]
+            agree_on_functions(group, fits, [f"model {k}" for k in range(len(jobs))])
 
 
 @dataclass(frozen=True)

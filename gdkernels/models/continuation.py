@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from gdkernels.errors import InputError, shown
+from gdkernels.groups import joined
+from gdkernels.groups.agreement import agree, guarded
 from gdkernels.models.restarts import best_of_starts
 from gdkernels.training.history import History
 from gdkernels.training.settings import Settings
@@ -50,6 +52,9 @@ class Continuation:
         """Train from the present parameters, and from so many other initial weights that there are `starts`."""
         if isinstance(starts, bool) or not isinstance(starts, (int, np.integer)) or starts < 1:
             raise InputError(f"starts must be a whole number of at least 1, got {shown(starts)}")
+        group = joined(settings.get("group"))
+        with guarded(group):
+            agree(group, {"call": "fit", "starts": int(starts)})
         if starts > 1:
             trainer, history = best_of_starts(self.model, X, Y, settings, run, int(starts))
         else:

@@ -25,7 +25,7 @@ from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.errors import InputError, shown, unknown_name
 from gdkernels.graph import remembered
-from gdkernels.system.cached_property import cached_property
+from gdkernels.system.cached_property import cached_property, fields_of
 
 __all__ = ["Structure"]
 
@@ -49,6 +49,9 @@ class Structure:
     block: Block
     inputs: int
     output: Activation = identity
+
+    def __getstate__(self) -> dict[str, Any]:
+        return fields_of(self)
 
     @classmethod
     def checked(cls, block: Any, inputs: Any, output: str | Activation) -> Structure:

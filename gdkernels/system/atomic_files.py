@@ -15,6 +15,8 @@ __all__ = ["TEMPORARY", "TakenError", "check_destination", "free_name", "write_a
 
 TEMPORARY = ".gdkernels-{}.tmp"
 
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
 # The errors of link() on file systems without hard links (FAT, some network and user-space ones).
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -62,22 +64,24 @@ def write_atomically(
     temporary = target.parent / TEMPORARY.format(os.urandom(8).hex())
     try:
         try:
-            # Within the inner block: a signal is often heard the moment that open() has made the file.
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-            with os.fdopen(descriptor, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            if overwrite:
-                if target.exists():
-                    temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-                temporary.replace(target)
-                named = Path(path)
-            else:
-                named = _name_new(temporary, target, or_beside=or_beside)
+            try:
+                # Within this block: a signal is often heard the moment that open() has made the file.
+                descriptor = os.open(temporary, _NEW, 0o666)
+                with os.fdopen(descriptor, "wb") as file:
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                if overwrite:
+                    if target.exists():
+                        temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+                    temporary.replace(target)
+                    named = Path(path)
+                else:
+                    named = _name_new(temporary, target, or_beside=or_beside)
+            finally:
+                _remove(temporary)
         finally:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
+            _remove(temporary)  # a signal may have been heard on the way to the first
         _sync_folder(target.parent)
         return named
     except OSError as error:
@@ -145,12 +149,23 @@ def _name_once(temporary: Path, target: Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
     # Without hard links: an empty file claims the name, which nobody else can then take, and is replaced at once.
-    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    claim: list[int] = []
     try:
+        # Made and noted in one step, between whose halves no signal is heard: what is not ours is not removed.
+        claim.extend(map(os.open, [target], [_NEW], [0o666]))
         temporary.replace(target)
     except BaseException:
-        target.unlink()
+        if claim and os.path.samestat(os.fstat(claim[0]), target.stat()):
+            target.unlink()
         raise
+    finally:
+        for descriptor in claim:
+            os.close(descriptor)
+
+
+def _remove(temporary: Path) -> None:
+    with suppress(FileNotFoundError):
+        temporary.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

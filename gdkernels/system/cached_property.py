@@ -1,11 +1,12 @@
-"""`cached_property` without a lock."""
+"""`cached_property` without a lock, and objects that pickle without what they cache."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, Generic, TypeVar, overload
 
-__all__ = ["cached_property"]
+__all__ = ["cached_property", "fields_of"]
 
 T = TypeVar("T")
 
@@ -33,3 +34,11 @@ class cached_property(Generic[T]):  # noqa: N801 - it is read as the standard li
             return self
         # One that came in between is kept: all who read it get the same object.
         return instance.__dict__.setdefault(self._name, self._compute(instance))  # type: ignore[no-any-return]
+
+
+def fields_of(instance: Any) -> dict[str, Any]:
+    """Return the state of a dataclass for a pickle: its fields, without what its properties keep.
+
+    What they keep may be large, or made of functions that cannot be pickled.
+    """
+    return {field.name: getattr(instance, field.name) for field in fields(instance)}

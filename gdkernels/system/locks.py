@@ -6,6 +6,7 @@ The number of a process tells less: a container does not see those of others, an
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import stat
@@ -32,7 +33,7 @@ class Owner:
 
 
 class Lock:
-    """A file that is held until `close` or `remove`.
+    """A file that is held until `close` or `remove`, or until nobody has this object any more.
 
     Attributes
     ----------
@@ -40,26 +41,46 @@ class Lock:
         Whether others are kept away; False where the file system has no locks.
     """
 
-    def __init__(self, path: Path, descriptor: int, *, is_held: bool) -> None:
-        self.path, self.is_held = path, is_held
-        self._descriptor = descriptor
+    def __init__(self, path: Path, flags: int) -> None:
+        self.path, self.is_held = path, False
+        # Python closes it with its last owner: Ctrl-C may come between locking and whoever was to let go of it.
+        self._file = io.FileIO(os.open(path, flags, 0o666), "r+")
+
+    def take(self) -> Owner | None:
+        """Hold the file, where the system can, or return who else does.
+
+        Raises
+        ------
+        FileError
+            If it is no lock of ours.
+        """
+        if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+            raise _foreign(self.path, "is no file")
+        is_held = _flock(self._file.fileno())
+        content = os.pread(self._file.fileno(), _LONGEST, 0)
+        if not _NUMBER.fullmatch(content):
+            raise _foreign(self.path, "holds something else")
+        if is_held is None:
+            return Owner(content.decode().strip())
+        self.is_held = is_held
+        return None
 
     def is_still_at(self, path: Path) -> bool:
         """Return whether `path` still names this file."""
         try:
-            return os.path.samestat(os.fstat(self._descriptor), path.lstat())
+            return os.path.samestat(os.fstat(self._file.fileno()), path.lstat())
         except FileNotFoundError:
             return False
 
     def sign(self) -> None:
         """Say in the file who holds it, unless it is another name of some other file."""
-        if os.fstat(self._descriptor).st_nlink == 1:
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        if os.fstat(self._file.fileno()).st_nlink == 1:
+            os.ftruncate(self._file.fileno(), 0)
+            os.pwrite(self._file.fileno(), f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
         """Let another have the file, which stays."""
-        os.close(self._descriptor)
+        self._file.close()
 
     def remove(self) -> None:
         """Remove the file while it is held, and let go of it."""
@@ -93,21 +114,16 @@ def _opened(path: Path, *, create: bool) -> Lock | Owner:
     if path.is_symlink():
         raise _foreign(path, "is a symbolic link")
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
-    descriptor = os.open(path, flags, 0o666)
+    lock = Lock(path, flags)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _foreign(path, "is no file")
-        is_held = _flock(descriptor)
-        content = os.pread(descriptor, _LONGEST, 0)
-        if not _NUMBER.fullmatch(content):
-            raise _foreign(path, "holds something else")
+        owner = lock.take()
     except BaseException:
-        os.close(descriptor)
+        lock.close()
         raise
-    if is_held is None:
-        os.close(descriptor)
-        return Owner(content.decode().strip())
-    return Lock(path, descriptor, is_held=is_held)
+    if owner is None:
+        return lock
+    lock.close()
+    return owner
 
 
 def _flock(descriptor: int) -> bool | None:

@@ -41,8 +41,10 @@ _PART_BYTES, _MOST = 256 << 20, 65_536
 # looked at for these.
 _NUMBER, _TEXT, _LOOKED_AT = 24, 100, 256
 _IDLE_SECONDS = 1.0  # without a request, then it ends
-# Where all of its threads work for less than this in each of so many seconds, they wait for each other.
+# Where all of its threads work for less than this in each of so many seconds, and none waits for a core or a disk, they
+# wait for each other.
 _WORK, _STILL_SECONDS = 0.01, 10
+_THREADS = "/proc/self/task"
 
 
 def main() -> None:
@@ -108,11 +110,24 @@ class _Watch:
         while os.getppid() == parent:
             time.sleep(1)
             now = time.process_time()
-            still = still + 1 if self._reading and now - worked < _WORK else 0
+            still = still + 1 if self._reading and now - worked < _WORK and not _kept_waiting() else 0
             worked = now
             if still == _STILL_SECONDS:
                 break
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _kept_waiting() -> bool:
+    """Return whether the machine keeps another thread from its work: it has no core for it, or its disk is slow."""
+    own = str(threading.get_native_id())
+    try:
+        for number in os.listdir(_THREADS):
+            with contextlib.suppress(OSError), open(f"{_THREADS}/{number}/stat", "rb") as file:  # it may be gone
+                if number != own and file.read().rpartition(b")")[2].split()[0] in (b"R", b"D"):
+                    return True
+    except (OSError, MemoryError):  # not Linux; or there is none, which threads of polars then wait for
+        return False
+    return False
 
 
 def _parts(path: Path, source: str, records: int) -> Iterator[UnreadTable]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from gdkernels.errors import InputError
 from gdkernels.system.loaded import is_of as _is
 from gdkernels.tables.column_data import Column, NumberColumn, Text
 from gdkernels.tables.meaning import labels_of
+from gdkernels.tables.reading import Finding
 from gdkernels.tables.table import Table
 from gdkernels.tables.unread import ANOTHER_TARGET, refuse_unread, unread_column
 from gdkernels.tables.values import plain_column, whole_column
@@ -35,11 +36,18 @@ def paths_of(data: Any) -> list[str] | None:
     return None
 
 
-def table_of(data: Any) -> Table:
+def table_of(data: Any, findings: Mapping[str, Finding] | None = None, used: Collection[str] = ()) -> Table:
     """Return the table in a frame of pandas, polars or pyarrow, a dict of columns, or an array [records, columns].
 
     Of an array, the columns are numbered from 0. Numbers stay numbers; gaps are None, NaN, NaT or NA; booleans and
     categories are text, dates text in ISO 8601. What other text means is told from all of a column, as in a text file.
+
+    Parameters
+    ----------
+    findings
+        What is known already of the text of some columns, which need not be told.
+    used
+        The columns that are wanted, if not all are; where one of them is missing, all are there.
 
     Raises
     ------
@@ -48,7 +56,8 @@ def table_of(data: Any) -> Table:
     """
     if isinstance(data, Table):
         return data
-    table = Table({name: _column(values, name) for name, values in _named(data)}, SOURCE)
+    named, findings = _used(data, frozenset(used)), findings or {}
+    table = Table({name: _column(values, name, findings.get(name)) for name, values in named}, SOURCE)
     lengths = {len(column) for column in table.columns.values()}
     if len(lengths) != 1:
         raise InputError(f"the columns of {SOURCE} must have one length, not {sorted(lengths) or 'none'}")
@@ -132,9 +141,24 @@ def _named(data: Any) -> list[tuple[str, Any]]:
         array = _array(data)
         pairs = [(k, array[:, k]) for k in range(array.shape[1])]
     names = [str(name) for name, _ in pairs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
         raise InputError(f"two columns of {SOURCE} are named {twice[0]!r}; give each its own name")
     return [(name, values) for name, (_, values) in zip(names, pairs, strict=True)]
+
+
+def _used(data: Any, used: frozenset[str]) -> list[tuple[str, Any]]:
+    """Return the columns that are used; all where one is missing, or where others do not go with them."""
+    if used and _is(data, "pandas", "DataFrame"):
+        labels = data.columns.tolist()
+        if data.columns.is_unique and used.issubset(labels) and len(set(map(str, labels))) == len(labels):
+            return [(label, data[label]) for label in labels if label in used]  # to take others takes long
+    named = _named(data)
+    found = [(name, values) for name, values in named if name in used]
+    if not found or len(found) < len(used):
+        return named
+    records = _length(found[0][1])
+    return found if all(_length(values) == records for _, values in named) else named
 
 
 def _array(data: Any) -> Any:
@@ -174,10 +198,10 @@ def _dimensions(y: Any) -> int:
         return 1
 
 
-def _column(values: Any, name: str) -> Column:
+def _column(values: Any, name: str, finding: Finding | None = None) -> Column:
     """Return a column; one that holds neither numbers nor text is refused by those who use it."""
     try:
-        return _read(values)
+        return _read(values, finding)
     except InputError as error:
         if (records := _length(values)) is None:
             raise InputError(f"column {name!r} of {SOURCE} {error}") from None
@@ -192,27 +216,34 @@ def _length(values: Any) -> int | None:
         return None
 
 
-def _read(values: Any) -> Column:
+def _read(values: Any, finding: Finding | None = None) -> Column:
     """Return values as a column; the message of the `InputError` goes on from the column's name."""
     if isinstance(values, (Text, NumberColumn)):
         return values
+    if type(values) in (list, np.ndarray):
+        return plain_column(values, finding)
     if _is(values, "pandas", "Series"):
-        return _pandas_column(values)
+        return _pandas_column(values, finding)
     if _is(values, "polars", "Series"):
         from gdkernels.tables.polars_columns import polars_column
 
         return polars_column(values)
     if _is(values, "pyarrow", "ChunkedArray", "Array"):
-        return plain_column(values.to_pylist())
+        return plain_column(values.to_pylist(), finding)
     if isinstance(values, np.ma.MaskedArray):  # what stands behind a mask is no value: a gap
         values = values.tolist()  # None in its place
-    return plain_column(values)
+    return plain_column(values, finding)
 
 
-def _pandas_column(series: Any) -> Column:
+def _pandas_column(series: Any, finding: Finding | None = None) -> Column:
     pandas = sys.modules["pandas"]
     kinds = pandas.api.types
     dtype = series.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind in "iuf":  # as most are, and without gaps of another kind
+        values = series.to_numpy()
+        return np.array(values, np.float64) if dtype.kind == "f" else whole_column(values.astype(f"{dtype.kind}8"))
+    if isinstance(dtype, pandas.StringDtype):
+        return plain_column(series.to_numpy(dtype=object).tolist(), finding)
     if isinstance(dtype, pandas.CategoricalDtype):
         levels = labels_of(_pandas_column(series.cat.categories.to_series()))
         codes = np.append(levels.codes, np.int32(-1))[series.cat.codes.to_numpy()]
@@ -225,4 +256,4 @@ def _pandas_column(series: Any) -> Column:
         return whole_column(series.fillna(0).to_numpy(dtype=f"{unsigned}int64"), gaps if gaps.any() else None)
     if kinds.is_numeric_dtype(dtype) and not kinds.is_bool_dtype(dtype):
         return np.array(series.to_numpy(dtype=np.float64, na_value=np.nan))
-    return plain_column(series.astype(object).tolist())
+    return plain_column(series.to_numpy(dtype=object).tolist(), finding)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword
+from gdkernels.system.cached_property import cached_property
 from gdkernels.tables import columns
 from gdkernels.tables.column_data import Floats
 from gdkernels.tables.columns import Date, Dropped, Kind
@@ -168,12 +169,12 @@ class Preparation:
             raise InputError(f"{table.source}: {what}; add one, or name one with {keyword('keep_columns')}")
         scaling, borders = Scaling.none(len(features)), None
         if standardise_inputs:
-            encoded, _ = _known(_encode(train, kinds), features)
+            encoded, _ = _known(_encode(train, [kind for kind in kinds if kind.features]), features)
             scaling = Scaling.fit(encoded, features)
             borders = np.array([encoded.min(axis=0), encoded.max(axis=0)]) if hold else None
         return cls(chosen_task, tuple(kinds), scaling, outcome, borders)
 
-    @property
+    @cached_property
     def features(self) -> tuple[str, ...]:
         """The names of the network's inputs."""
         return tuple(feature for kind in self.columns for feature in kind.features)
@@ -188,7 +189,7 @@ class Preparation:
             if isinstance(kind, Date) and feature == f"{kind.name} day number"
         )
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """The columns that a table to predict must have."""
         return tuple(kind.name for kind in self.columns if kind.features)
@@ -202,7 +203,7 @@ class Preparation:
         """The labels of a classification in ascending order, or None."""
         return self.outcome.restore(np.arange(len(self.outcome.labels))) if isinstance(self.outcome, Classes) else None
 
-    @property
+    @cached_property
     def findings(self) -> dict[str, Finding]:
         """The reading of each column that is used or predicted: a table is read by it."""
         found = {kind.name: kind.reading for kind in self.columns if not isinstance(kind, Dropped)}
@@ -226,7 +227,11 @@ class Preparation:
 
     def encode(self, table: Table) -> Floats:
         """Return the features as the columns say [records, features], before they are scaled."""
-        return _encode(table, self.columns)
+        return _encode(table, self._encoded)
+
+    @cached_property
+    def _encoded(self) -> tuple[Kind, ...]:
+        return tuple(kind for kind in self.columns if kind.features)
 
     def scaled(self, encoded: Floats) -> Floats:
         """Return the inputs for the network that are made of features."""
@@ -330,7 +335,7 @@ def _target_numbers(outcome: Classes | Numbers, table: Table) -> Floats | None:
 
 
 def _encode(table: Table, kinds: Sequence[Kind]) -> Floats:
-    return np.concatenate([kind.encode(table) for kind in kinds if kind.features], axis=1)
+    return np.concatenate([kind.encode(table) for kind in kinds], axis=1)
 
 
 def _known(encoded: Floats, features: Sequence[str]) -> tuple[Floats, Sequence[str]]:

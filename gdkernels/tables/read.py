@@ -78,6 +78,7 @@ def parts(
     *,
     findings: Mapping[str, Finding] | None = None,
     options: TextOptions | None = None,
+    used: Collection[str] = (),
 ) -> Iterator[Table]:
     """Yield the table in `data` in parts of at most so many records, so that any size can be gone through.
 
@@ -88,9 +89,11 @@ def parts(
         goes through the data twice.
     options
         The form of text files.
+    used
+        The columns that are wanted, if not all are: of what is in memory already, others are left out.
     """
     if (paths := paths_of(data)) is None:
-        table = table_of(data)
+        table = table_of(data, findings, used)
         if findings is not None:
             columns = {n: read_as(c, findings[n].reading) if n in findings else c for n, c in table.columns.items()}
             table = Table(columns, table.source, table.targets, table.first)
@@ -183,7 +186,10 @@ def _raw_parts(
 
 
 def _parts_of_table(table: Table, records: int) -> Iterator[Table]:
-    for first in range(0, max(len(table), 1), records):
+    if len(table) <= records:
+        yield table
+        return
+    for first in range(0, len(table), records):
         part = table.take(slice(first, first + records))
         yield Table(part.columns, table.source, table.targets, table.first + first)
 

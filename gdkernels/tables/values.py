@@ -17,7 +17,7 @@ import numpy.typing as npt
 from gdkernels.errors import InputError
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.column_data import Column, NumberColumn, Text, factorized, number_text
-from gdkernels.tables.meaning import settled
+from gdkernels.tables.meaning import column_of, settled
 from gdkernels.tables.reading import BOOLEAN, Finding
 
 __all__ = ["boolean_values", "plain_column", "text_column", "whole_column"]
@@ -26,10 +26,11 @@ _NO_CELL = object()  # for what is neither a number nor text
 _NOT_READ = (bytes, bytearray, Mapping, Sequence, set, frozenset, np.ndarray, timedelta, complex)
 
 
-def plain_column(values: Sequence[Any]) -> Column:
+def plain_column(values: Sequence[Any], finding: Finding | None = None) -> Column:
     """Return a column of Python's or NumPy's own values.
 
-    None and NaN are gaps, and so are NaT and NA; dates become text in ISO 8601. What text means is told from all of it.
+    None and NaN are gaps, and so are NaT and NA; dates become text in ISO 8601. What text means is told from all of it,
+    unless its `finding` is known.
 
     Raises
     ------
@@ -49,7 +50,8 @@ def plain_column(values: Sequence[Any]) -> Column:
     if array.dtype.kind == "b":
         return boolean_values(array.tolist())
     if array.dtype.kind == "M":
-        return settled(Cells.of([None if text == "NaT" else text for text in np.datetime_as_string(array).tolist()]))
+        moments = np.datetime_as_string(array).tolist()
+        return text_column([None if text == "NaT" else text for text in moments], finding)
     if array.dtype.kind in "cmV":
         raise InputError(f"holds {array.dtype}, neither numbers nor text")
     plain = [_plain_value(v) for v in values]
@@ -60,7 +62,8 @@ def plain_column(values: Sequence[Any]) -> Column:
         return boolean_values([v if isinstance(v, bool) else None for v in plain])
     if all(isinstance(v, float) or (isinstance(v, int) and abs(v) <= 2**53 and type(v) is int) for v in present):
         return np.array([np.nan if v is None else v for v in plain], np.float64)
-    return text_column([None if v is None or (isinstance(v, float) and math.isnan(v)) else _as_text(v) for v in plain])
+    texts = [None if v is None or (isinstance(v, float) and math.isnan(v)) else _as_text(v) for v in plain]
+    return text_column(texts, finding)
 
 
 def _more_than_a_list(values: Any, array: npt.NDArray[Any]) -> str:
@@ -77,9 +80,9 @@ def _no_cell(values: Any, plain: Sequence[Any]) -> str:
     return "" if row is None else f"holds a value of type {kind} in record {row + 1:,}, neither a number nor text"
 
 
-def text_column(texts: Sequence[str | None]) -> Column:
+def text_column(texts: Sequence[str | None], finding: Finding | None = None) -> Column:
     """Return the column that text is, which may be of numbers or dates; None is a gap."""
-    return settled(Cells.of(texts))
+    return settled(Cells.of(texts)) if finding is None else column_of(Cells.of(texts), finding)
 
 
 def boolean_values(values: Sequence[bool | None]) -> Text:

@@ -26,7 +26,7 @@ from gdkernels.tabular.baseline import UNEVEN, baseline_of_classes, baseline_of_
 from gdkernels.tabular.importance import IMPORTANCE_ROWS, permutation_importance
 from gdkernels.tabular.prediction import Prediction, PreparedNetwork
 
-__all__ = ["Evaluation", "EvaluationInParts", "evaluated", "in_words"]
+__all__ = ["Evaluation", "EvaluationInParts", "evaluated", "in_words", "with_truth"]
 
 DRAWN = 100_000  # records of which truth and prediction are kept, for pictures
 MATRIX = 100  # classes up to which there is a confusion matrix; of more, the pairs confused most often, so many of them
@@ -169,16 +169,12 @@ def evaluated(
         IMPORTANCE_ROWS, generator(0, "importance"), lambda part, rows: part.take(rows).copy()
     )
     with RecordCount("evaluating", progress) as bar:
-        for part in parts(data, model.records_read, findings=preparation.findings, options=options):
-            table = complete(part, preparation.targets) if drop_missing else part
-            if len(table):
-                checked_targets(table, preparation.targets, preparation.task)
-                indices = preparation.classes is not None
-                truth = preparation.transform_targets(table) if indices else preparation.target_values(table)
-                evaluation.add(truth, (prediction for _, prediction in model.in_pieces(table)))
-                if importance:
-                    drawn.add(table, len(table))
-                bar.update(len(table))
+        read = with_truth(preparation, data, model.records_read, drop_missing=drop_missing, options=options)
+        for table, truth in read:
+            evaluation.add(truth, (prediction for _, prediction in model.in_pieces(table)))
+            if importance:
+                drawn.add(table, len(table))
+            bar.update(len(table))
     result = evaluation.result()
     if result is None:
         raise InputError(f"{source_of(data)} has no records{' that have a target' if drop_missing else ''}")
@@ -186,6 +182,18 @@ def evaluated(
         sample = joined([part for part in drawn.parts() if len(part)], source_of(data))
         return replace(result, importance=permutation_importance(model, sample, progress))
     return result
+
+
+def with_truth(
+    preparation: Preparation, data: Data, records: int, *, drop_missing: bool, options: TextOptions | None
+) -> Iterator[tuple[Table, Array]]:
+    """Yield a table in parts of at most so many records, each with its truth as `EvaluationInParts` takes it."""
+    for part in parts(data, records, findings=preparation.findings, options=options):
+        table = complete(part, preparation.targets) if drop_missing else part
+        if len(table):
+            checked_targets(table, preparation.targets, preparation.task)
+            indices = preparation.classes is not None
+            yield table, preparation.transform_targets(table) if indices else preparation.target_values(table)
 
 
 class EvaluationInParts:

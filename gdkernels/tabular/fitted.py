@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,9 +73,9 @@ class FittedModel:
     progress: bool | None
     told: set[str]
 
-    def predict_parts(self, X: Data) -> Iterator[tuple[Table, Prediction]]:
-        """Yield a table part by part, each with its predictions."""
-        for table, prediction in self.model.predict_parts(X, options=self.options, progress=self.progress):
+    def predict_parts(self, X: Data, used: Collection[str] = ()) -> Iterator[tuple[Table, Prediction]]:
+        """Yield a table part by part, each with its predictions; of its columns those that are `used`, or all."""
+        for table, prediction in self.model.predict_parts(X, options=self.options, progress=self.progress, used=used):
             yield table, prediction if self.labels is None else self.labels.applied_to(prediction)
 
     def predict(self, X: Data) -> npt.NDArray[Any]:
@@ -97,8 +97,9 @@ class FittedModel:
 
     def _watched(self, X: Data) -> list[Prediction]:
         """Return the predictions of a table in parts; warn once of each column of which no name is known."""
-        names, found = UnseenNames(self.model.preparation, self.told), []
-        for table, prediction in self.predict_parts(X):
+        preparation = self.model.preparation
+        names, found = UnseenNames(preparation, self.told), []
+        for table, prediction in self.predict_parts(X, preparation.inputs):
             names.add(table)
             found.append(prediction)
         if names.are_left:

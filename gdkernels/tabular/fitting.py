@@ -154,8 +154,9 @@ class _Several:
         histories: list[History] = []
         while len(histories) < len(self.draws) and not self._is_enough(histories):
             histories.append(found[len(histories)][1])
-        for network, (parameters, _) in zip(self.made[: len(histories)], found, strict=False):
+        for network, (parameters, _), (train, _) in zip(self.made[: len(histories)], found, self.draws, strict=False):
             network.trainer(**_of_trainer(self.run))  # it predicts what it was trained for
+            network.network.bind(train.x)  # where parameters have the type that they were trained in, and mean the same
             network.set_parameters(parameters)
         return histories
 

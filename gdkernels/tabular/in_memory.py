@@ -33,7 +33,7 @@ from gdkernels.tabular.hyperparameters import (
 )
 from gdkernels.tabular.prediction import PreparedNetwork
 from gdkernels.tabular.preparing import learned_preparation
-from gdkernels.tabular.ranks import agree_on_data, by_ranks
+from gdkernels.tabular.ranks import agree_on_data, agree_on_networks, by_ranks
 from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.search import Search, search_rows, searched
@@ -58,7 +58,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
     DivergenceError
         If training diverges.
     """
-    table = reread(table, settings.choices)
+    group, table = joined(settings.group), reread(table, settings.choices)
     if settings.drop_missing:
         table = with_targets(table, settings.target)
     targets = checked_targets(table, settings.target, settings.task_said)
@@ -87,7 +87,7 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         x, profiles = _inputs(preparation, table, rows.learn)
     remarks += [*remarks_on(settings, table, preparation, rows.learn), *unasked(settings, learn)]
     check_range(y, table, preparation, settings.precision)
-    check_test_file(settings, preparation)
+    check_test_file(group, settings, preparation)
     outputs, network_y = network_targets(preparation, loss, y)
     network = network_arguments(settings, task, loss, counts["train"], outputs, x[rows.learn], preparation.day_numbers)
     trainer = trainer_arguments(settings, loss, counts["train"], encoded=network["encoding"] is not None)
@@ -97,7 +97,8 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         weights = balanced(y[chosen]) if settings.class_weight == "balanced" else None
         return PreparedRows(x[chosen], network_y[chosen], weights)
 
-    agree_on_data(joined(settings.group), x, network_y)
+    agree_on_data(group, x, network_y)
+    agree_on_networks(group, network, trainer)
     began = time.perf_counter()
     found = _trained(settings, rows, prepared, network, trainer, run)
     seconds = time.perf_counter() - began
@@ -105,10 +106,10 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
     test: Evaluation | None
     with phase("judging"):
         if settings.test_file is not None:
-            test, said = measured_on(settings, model)
+            test, said = measured_on(group, settings, model)
         else:
             truth = truth_of(preparation, table, y)[rows.test]
-            test, said = _evaluated(joined(settings.group), model, x[rows.test], truth), rows.said
+            test, said = _evaluated(group, model, x[rows.test], truth), rows.said
     counts |= found.rows
     return TabularResult(
         source=table.source,

@@ -114,7 +114,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         remarks = [*decisions.remarks, *in_time_order(settings, found.sample, targets, task, loss)]
     preparation = _preparation(settings, found, targets, task, loss, decisions)
     remarks += remarks_on(settings, reread(found.sample, decisions.choices), preparation, found.learn)
-    check_test_file(settings, preparation)
+    check_test_file(group, settings, preparation)
     dtype = np.dtype(storage_dtype(settings.precision))
     outputs, _ = network_targets(preparation, loss, preparation.transform_targets(found.sample))
     learn = found.sample.take(found.learn)
@@ -148,7 +148,7 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
             model = PreparedNetwork(mlp, preparation)
             test: Evaluation | None
             if settings.test_file is not None:
-                test, said = measured_on(settings, model)
+                test, said = measured_on(group, settings, model)
             else:
                 test, said = _evaluated(group, model, files, counts["test"], records), rule.said
     return TabularResult(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,9 +94,15 @@ class PreparedNetwork:
 
         Pieces are small where there are many features, units or classes.
         """
+        for few, outputs in self.outputs_in_pieces(table):
+            yield few, self.of_outputs(outputs)
+
+    def outputs_in_pieces(self, table: Table) -> Iterator[tuple[Table, npt.NDArray[Any]]]:
+        """Yield what `in_pieces` yields before it is put in the target's terms."""
         for few in _pieces(table, _within(_FEATURE * len(self.preparation.features))):
-            predictions = self.prepared_in_pieces(self.preparation.transform(few))
-            yield from zip(_pieces(few, self._predicted), predictions, strict=True)
+            x = self.preparation.transform(few)
+            found = (self.outputs(x[rows]) for rows in self.pieces(len(x)))
+            yield from zip(_pieces(few, self._predicted), found, strict=True)
 
     def prepared_in_pieces(self, x: npt.NDArray[Any]) -> Iterator[Prediction]:
         """Yield what `in_pieces` yields for inputs that are prepared already."""
@@ -130,11 +136,23 @@ class PreparedNetwork:
         return Prediction(self.preparation.restore(np.argmax(probability, axis=1)), probability)
 
     def predict_parts(
-        self, data: Data, *, options: TextOptions | None = None, progress: bool | None = None
+        self,
+        data: Data,
+        *,
+        options: TextOptions | None = None,
+        progress: bool | None = None,
+        used: Collection[str] = (),
     ) -> Iterator[tuple[Table, Prediction]]:
         """Yield a table part by part, each with its predictions, so that any size will do.
 
         Its cells are read as those were that the network was trained on.
+
+        Parameters
+        ----------
+        options
+            The form of text files.
+        used
+            The columns that the parts should have, if not all are wanted.
 
         Raises
         ------
@@ -142,7 +160,8 @@ class PreparedNetwork:
             If there are no records, or a column is missing or holds what it cannot.
         """
         with RecordCount("predicting", progress) as bar:
-            for part in parts(data, self.records_read, findings=self.preparation.findings, options=options):
+            findings = self.preparation.findings
+            for part in parts(data, self.records_read, findings=findings, options=options, used=used):
                 if len(part):
                     for table, prediction in self.in_pieces(part):
                         yield table, prediction

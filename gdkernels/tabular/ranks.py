@@ -18,8 +18,18 @@ from gdkernels.groups import Group
 from gdkernels.groups.agreement import agree
 from gdkernels.system.hashing import sha256
 from gdkernels.tabular.conversion import PreparedFiles
+from gdkernels.tabular.fitting import kth
+from gdkernels.training.own_functions import agree_on_functions
+from gdkernels.training.trainer import Trainer
 
-__all__ = ["agree_on_data", "agree_on_keywords", "by_ranks", "least_of_ranks", "shared_on_a_machine"]
+__all__ = [
+    "agree_on_data",
+    "agree_on_keywords",
+    "agree_on_networks",
+    "by_ranks",
+    "least_of_ranks",
+    "shared_on_a_machine",
+]
 
 # What may differ from rank to rank: where things are, and who says what.
 _OWN = {"group", "device", "threads", "checkpoint", "every", "keep", "resume", "progress", "memory", "test_file"}
@@ -35,6 +45,7 @@ def agree_on_keywords(group: Group, keywords: Mapping[str, Any]) -> None:
     """
     if group.size > 1:
         told = {name: _plain(value) for name, value in keywords.items() if name not in _OWN}
+        told["test_file"] = keywords.get("test_file") is not None  # rank 0 alone reads it
         agree(group, {"call": "TabularPredictor.fit", "versions": registry.versions(), "settings": told})
 
 
@@ -45,6 +56,14 @@ def agree_on_data(group: Group, x: Any, y: Any) -> None:
         for array in (x, y):
             digest.update(np.ascontiguousarray(array).tobytes())
         agree(group, {"records": len(x), "columns": x.shape[1], "data": digest.hexdigest()})
+
+
+def agree_on_networks(group: Group, network: dict[str, Any], trainer: Mapping[str, Any]) -> None:
+    """Compare the functions of the networks that are trained, given the arguments of `network_of` and of `Trainer`."""
+    if group.size > 1:
+        own = {name: value for name, value in trainer.items() if name not in ("group", "shards")}
+        first = Trainer(kth(network, 0), **own, group="none")
+        agree_on_functions(group, [(first.mlp.network.structure, first.settings)])
 
 
 def least_of_ranks(group: Group, memory: int | None) -> int | None:

@@ -23,9 +23,9 @@ from gdkernels.training.failover import Failover
 from gdkernels.training.fit_identity import identity, told_to_ranks, values_digest
 from gdkernels.training.history import Epoch, Stop, StopReason
 from gdkernels.training.looks import Callback, Looks
+from gdkernels.training.own_functions import agree_on_functions
 from gdkernels.training.placement import Placed, Where
 from gdkernels.training.runner import Runner
-from gdkernels.training.same_on_ranks import agree_on_functions
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.together import Together
 
@@ -114,10 +114,9 @@ class Fit:
             If they differ.
         """
         if not self._together.alone:
-            now, network = self._placement.now, self._runner.network
-            self._together.agree(told_to_ranks(self._runner, self._asked, now))
-            if isinstance(now.train, Records):
-                agree_on_functions(self._together.group, now.job.program, network.host_parameters(), now.train)
+            runner = self._runner
+            self._together.agree(told_to_ranks(runner, self._asked, self._placement.now))
+            agree_on_functions(self._together.group, [(runner.network.structure, runner.settings)])
 
     def job(self) -> Job | None:
         """Return all the epochs as a job, for somebody who runs it and then calls `follow_job`.

@@ -177,6 +177,10 @@ class Together:
 
     # ---- after it
 
+    def reason_of_rank_0(self, reason: str) -> str:
+        """Return why rank 0 computes where it does: the others follow it."""
+        return reason if self.alone else self.group.broadcast(reason.encode()).decode()
+
     def told(self, executable: Any, expected: Efficiency | None) -> Ranks | None:
         """Return what the history tells of the ranks; None for a fit as any other."""
         if not isinstance(executable, Sharded):

@@ -327,6 +327,7 @@ class Trainer:
                 callbacks, stack.enter_context(Progress(asked.epochs, progress if not self.group.rank else False))
             )
             history.ranks = together.told(runner.executable, expected)
+            history.reason = together.reason_of_rank_0(history.reason)
             _log.info("trained %d epochs on %s (%s)", len(history.epochs), placement.now.binding, history.origin)
             return history
 

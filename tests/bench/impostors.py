@@ -18,7 +18,8 @@ class Backend(NumPyBackend):
         return Steep(self, program, plan) if program.optimizer else None
 """
 
-# Work that goes on in a thread after `synchronize`; who reads an array waits for it.
+# Work that goes on in a thread after `synchronize`; who reads an array waits for it. It is done no sooner than somebody
+# waits, however long the system keeps the reader from that.
 LATE = """
 import threading, time
 import numpy as np
@@ -29,12 +30,14 @@ class Late(DefinitionExecutable):
     def run(self, state, x, y, order, batch_size, rates):
         self._backend.finish()
         done = state.copy(np)
+        waits = self._backend.waits = threading.Event()
         def work():
+            waits.wait()
             time.sleep(0.02)
             super(Late, self).run(done, x, y, order, batch_size, rates)
             for name, old in state_before.items(): old[...] = done.parameters[name]
         state_before = state.parameters
-        self._backend.thread = threading.Thread(target=work)
+        self._backend.thread = threading.Thread(target=work, daemon=True)
         self._backend.thread.start()
         return 0.0, None
 class Backend(NumPyBackend):
@@ -45,6 +48,7 @@ class Backend(NumPyBackend):
         return Late(self, program, plan) if program.optimizer else None
     def finish(self):
         if self.thread is not None:
+            self.waits.set()
             self.thread.join()
     def to_numpy(self, x):
         {waits}

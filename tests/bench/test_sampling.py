@@ -2,14 +2,13 @@
 
 import math
 import statistics
-import threading
-import time
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from gdkernels.bench.sampling.interleaving import SamplingLimit, interleave
+from gdkernels.bench.sampling import interleaving
+from gdkernels.bench.sampling.interleaving import SETTLE_SECONDS, SamplingLimit, interleave
 from gdkernels.bench.sampling.statistics import LEAST_SAMPLES, interval, spread
 
 
@@ -78,23 +77,34 @@ def test_time_ends_it_and_no_round_is_begun_that_cannot_end():
     assert interleave(late.timers, SamplingLimit(seconds=20), clock=lambda: late.now) == {"a": [50.0]}
 
 
-def test_the_turn_of_another_library_waits_until_threads_sleep():
-    spun = []
+@pytest.mark.parametrize("spins", [0.15, 60.0])
+def test_the_turn_of_another_library_waits_until_threads_sleep(monkeypatch, spins):
+    spins_until, began = [0.0], []
 
-    def spin():
-        began = time.perf_counter()
-        while time.perf_counter() - began < 0.15:
-            pass
-        spun.append(time.perf_counter())
+    class Clock:
+        """The clock of the wall, and of a process whose threads spin for a while."""
+
+        now = 0.0
+
+        def monotonic(self):
+            return self.now
+
+        def process_time(self):
+            return min(self.now, spins_until[0])
+
+        def sleep(self, seconds):
+            self.now += seconds
+
+    clock = Clock()
+    monkeypatch.setattr(interleaving, "time", clock)
 
     def works():
-        threading.Thread(target=spin).start()
+        spins_until[0] = clock.now + spins
         return 1.0
 
-    began = []
-    timers = {"spins on": works, "next": lambda: began.append(time.perf_counter()) or 1.0}
-    interleave(timers, SamplingLimit(seconds=0.0), library=lambda name: name)
-    assert spun[0] <= began[0]
+    timers = {"spins on": works, "next": lambda: began.append(clock.now) or 1.0}
+    interleave(timers, SamplingLimit(seconds=0.0), library=lambda name: name, clock=clock.monotonic)
+    assert min(spins, SETTLE_SECONDS) <= began[0] < SETTLE_SECONDS + 0.1
 
 
 def test_nothing_to_compare():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from arranged_units import ARRANGED
 from computed_weights import KINDS, Computed, Table
 
 from gdkernels.backend.program import Program
@@ -34,6 +35,13 @@ def test_the_gradient_through_computed_weights_is_that_of_autograd():
         x, y = random.standard_normal((7, 4)), random.standard_normal((7, 3))
         x[:, 0] = random.integers(0, 4, 7)
         compare(program, initial_values(program.parameters, random), x, y)
+
+
+def test_the_gradient_through_arranged_units_is_that_of_autograd():
+    random = np.random.default_rng(0)
+    program = Program(ARRANGED, 5)
+    x, y = random.standard_normal((7, 5)), random.standard_normal((7, 3))
+    compare(program, initial_values(program.parameters, random), x, y)
 
 
 def compare(program, start, x, y):

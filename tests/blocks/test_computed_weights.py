@@ -4,13 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
+from arranged_units import ARRANGED
 from beside_float64 import PLANS, PRECISIONS, check_beside_float64
 from computed_weights import KINDS, SETTINGS, SHAPES, Computed, Table, least_of, program_for
 from gdkernels_numba import NumbaBackend
 
 from gdkernels.backend import Plan, verification
 from gdkernels.backend.definition_executable import bind
-from gdkernels.definition.blocks import Columns, Dense, Mean, Sequential
+from gdkernels.definition.blocks import Columns, Dense, Embedding, Mean, Sequential
 from gdkernels.definition.blocks.block import initial_values
 
 # Each kind once in the gate, four of them side by side; by itself on all shapes where time does not count.
@@ -43,12 +44,21 @@ def test_computed_weights_are_compiled_and_agree_with_float64(kinds, plan, threa
 
 
 @pytest.mark.parametrize(("plan", "threads", "setting", "precision"), [
-    ("rows", 3, "Adam, clipped", "float32"), ("tiles", 2, "penalty in the loss", "float64"),
-    ("units", 2, "momentum", "float64"), ("rows", 1, "weights", "bfloat16"),
+    ("rows", 3, "Adam, clipped", "bfloat16"), ("tiles", 2, "penalty in the loss", "float64"),
+    ("units", 2, "momentum", "float64"), ("rows", 1, "weights", "float32"),
 ])  # fmt: skip
 def test_rows_of_computed_tables_are_looked_up(plan, threads, setting, precision):
-    network = Sequential(Columns([(0, Table(37, 19)), (1, Table(5, 1))], rest="passthrough"), Dense(3))
+    tables = [(0, Table(37, 19)), (1, Table(5, 1)), (2, Embedding(23, 3))]
+    network = Sequential(Columns(tables, rest="passthrough"), Dense(3))
     check_beside_float64(program_for(network, setting, 4), plan, threads, precision, 131, 50, rate=1e-4)
+
+
+@pytest.mark.slow  # blocks that are drawn have most of these functions, in tests/blocks/test_random_blocks.py
+@pytest.mark.parametrize(("plan", "threads", "setting", "precision"), [
+    ("tiles", 2, "Adam, clipped", "float64"), ("units", 3, "momentum", "float32"), ("rows", 1, "weights", "bfloat16"),
+])  # fmt: skip
+def test_functions_that_are_made_of_others(plan, threads, setting, precision):
+    check_beside_float64(program_for(ARRANGED, setting, 5), plan, threads, precision, 50, 16, rate=1e-3)
 
 
 def test_bits_do_not_depend_on_threads():

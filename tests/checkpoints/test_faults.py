@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupts import interrupted_everywhere
 from soak import in_a_write, soak
 from training import fit, told, trainer
 
 import gdkernels as gd
 from gdkernels.files.checkpoint_folder import Folder
+from gdkernels.training.checkpointing import StopSignals
 
 PROGRAM = Path(__file__).with_name("training.py")
 
@@ -90,6 +92,18 @@ def test_a_folder_is_for_one_run(tmp_path):
         fit(trainer(), tmp_path / "c")
     first.close()
     fit(trainer(), tmp_path / "c", epochs=1)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a lock that nobody has any more is let go of by Python
+def test_an_interrupt_leaves_the_folder_to_the_next_run(tmp_path):
+    def holds():
+        Folder(tmp_path / "c", 3).close()
+
+    holds()
+    for where, raised in interrupted_everywhere(holds):
+        assert isinstance(raised, KeyboardInterrupt), where
+        (tmp_path / "c" / ".gdkernels-0123.tmp").write_bytes(b"half")  # which it may be about to remove
+        Folder(tmp_path / "c", 3).close()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
@@ -202,6 +216,36 @@ def test_a_signal_writes_a_checkpoint_and_stops(tmp_path, number):
     assert signal.getsignal(number) == before
     assert [p.stem for p in files(tmp_path / "c")] == ["step-000000000034"]
     assert end(tmp_path / "c") == expected
+
+
+@pytest.mark.usefixtures("signals_heard")
+def test_a_signal_that_comes_too_late_to_stop_training_is_not_lost(tmp_path):
+    def send(epoch):
+        if epoch.number == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    expected = told(made := trainer(), fit(made, tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fit(trainer(), tmp_path / "c", every="1h", callbacks=[send])
+    assert not isinstance(caught.value, gd.Interrupted)
+    assert end(tmp_path / "c") == expected  # what was done is kept
+
+
+@pytest.mark.usefixtures("signals_heard")
+def test_an_interrupt_at_any_moment_leaves_every_signal_its_handler():
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+    def listens():
+        with StopSignals():
+            pass
+
+    before = [signal.getsignal(number) for number in numbers]
+    for where, raised in interrupted_everywhere(listens):
+        assert isinstance(raised, KeyboardInterrupt), where
+        if "at the begin of StopSignals.__exit__" in where:  # which nothing can come before
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+        assert [signal.getsignal(number) for number in numbers] == before, where
 
 
 def test_a_signal_that_is_ignored_stays_ignored(tmp_path):

@@ -62,7 +62,7 @@ def run(*arguments):
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(tables(), tables(), st.booleans())
 def test_any_table(tmp_path_factory, first, second, drop):
     folder = tmp_path_factory.mktemp("any")

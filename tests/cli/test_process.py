@@ -92,6 +92,24 @@ def test_help_loads_no_library_that_it_does_not_need():
     assert done.stderr == "[]\n"
 
 
+def test_ctrl_c_before_the_command_listens_is_a_line(monkeypatch, capsys):
+    """Its modules take some time to load."""
+
+    def interrupted(given):
+        raise KeyboardInterrupt
+
+    def in_a_class_that_is_made(given):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:  # as Python 3.11 does around `__set_name__`
+            raise RuntimeError("Error calling __set_name__") from error
+
+    for loads in (interrupted, in_a_class_that_is_made):
+        monkeypatch.setattr("gdkernels.cli.ranks.CommandRanks", loads)
+        assert main(["--version"]) == 130
+        assert capsys.readouterr().err == "gdkernels: interrupted\n"
+
+
 def test_arguments_are_those_of_the_process_by_default(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gdkernels", "--version"])
     assert main() == 0

@@ -2,9 +2,11 @@
 
 It is strict where CUDA is: while a graph is captured nothing runs, and allocating, waiting or copying to the host is an
 error, as is waiting for the device in whatever thread, work on a stream that is not in the capture, or one that is not
-joined when it ends; a capture ends when it is told to, and not before; an argument has the size that its kernel's
-parameter has; new memory holds NaN, and the caller's stream may still write to what it was given. A graph's streams run
-as early, or as late, as their events allow.
+joined when it ends, and an event of another capture or of none; a capture ends when it is told to, and not before. What
+is captured has run before, so that it is loaded, and names no memory but the device's own: a caller's arrays are others
+next time. A graph is not launched after some of its memory was freed. A launch keeps to the limits of all devices; an
+argument has the size that its kernel's parameter has; new memory holds NaN, and the caller's stream may still write to
+what it was given. A graph's streams run as early, or as late, as their events allow.
 """
 
 import ctypes
@@ -18,6 +20,7 @@ import numpy as np
 import standin
 from gdkernels_cupy.cuda import cublaslt, errors
 from gdkernels_cupy.cuda import device as device_module
+from gdkernels_cupy.cuda.cublaslt import DescriptorAttribute
 from gdkernels_cupy.graphs import session
 from gdkernels_cupy.graphs.probe import probed
 from host_arrays import PENDING, Array, CaptureError, CUDARuntimeError, OutOfMemoryError
@@ -41,6 +44,8 @@ class Host:
         self.launches = 0
         self.clock = 0.0  # seconds: what is launched takes as long as anything else, unless a test says otherwise
         self.graphs = 0
+        self.loaded = weakref.WeakSet()  # what has run outside of a capture: descriptors of products
+        self.loaded_kernels = set()  # likewise, by text and name
         self.fail_after = None  # launches until the device fails
         self.interrupt_at = None  # the node of a graph before which Ctrl-C is pressed
         self.largest = free  # what can be had at once: free memory may be in pieces
@@ -52,14 +57,18 @@ class Host:
 
     # ---- launching
 
-    def execute(self, work):
+    def execute(self, work, addresses=()):
+        """Do some work, or note it while a graph is captured, with the memory that it names."""
         if self.captured is not None:
             stream = self.streams[-1]
             if stream not in self.tails:
                 raise CaptureError("work on a stream that is not in the capture")
             if len(self.captured) == self.interrupt_at:
                 raise KeyboardInterrupt
-            self.captured.append((stream, self.tails[stream], work))
+            memory = [standin.holder_of(address) for address in addresses if address]
+            if any(one is None for one in memory):
+                raise CaptureError("memory that is not the device's own, in a graph that is launched again")
+            self.captured.append((stream, self.tails[stream], work, [weakref.ref(one) for one in memory]))
             self.tails[stream] = frozenset({len(self.captured) - 1})
         else:
             self.unfinished = True
@@ -74,7 +83,13 @@ class Host:
     def multiply(self, *given):
         assert self.captured is None or given[-1] == self.streams[-1].ptr, "a product on another stream"
         scalars, cells = standin.scalars_now(given[1], given[4])
-        self.execute(lambda kept=cells: standin.matmul(*given[:4], scalars, *given[5:]))
+        if self.captured is None:
+            self.loaded.add(given[1])
+        elif given[1] not in self.loaded:
+            raise CaptureError("a product that has never run, while a graph is captured")
+        beside = (given[1][DescriptorAttribute[name]] for name in ("BIAS_POINTER", "EPILOGUE_AUX_POINTER"))
+        addresses = [*given[3], *([] if cells is not None else scalars), *beside, given[6][0]]
+        self.execute(lambda kept=cells: standin.matmul(*given[:4], scalars, *given[5:]), addresses)
 
     def algorithms(self, *given):
         self.not_captured("a heuristic")  # of CUDA 13.3, it fails then
@@ -101,9 +116,11 @@ class Host:
     # ---- memory
 
     def release(self):
+        self.not_captured("freeing")
         self.released += 1
 
     def pinned_memory(self, size, flags):
+        self.not_captured("allocating")
         assert flags == 1, "portable: for every device"
         if size > self.pinnable:
             raise CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")
@@ -115,6 +132,10 @@ class Host:
 
     def attributes(self, address):
         return types.SimpleNamespace(type=1 if any(address in addresses for addresses in self.pinned) else 2)
+
+    def asnumpy(self, a):
+        self.not_captured("copying")
+        return np.array(a)
 
     def asarray(self, x, dtype=None):
         self.not_captured("allocating")

@@ -10,6 +10,7 @@ from host_arrays import Array, CaptureError, CUDARuntimeError, OutOfMemoryError,
 from host_nccl import nccl_of
 
 SIZES = {"double": 8, "int": 4, "long long": 8}
+MOST_ARGUMENTS, MOST_THREADS, MOST_BLOCKS = 4096, 1024, (2**31 - 1, 65_535, 65_535)  # of every device
 CALLER = "what the caller's stream still has to do"
 _ONE_TWIN = threading.Lock()  # where a thread of it is, they keep in variables
 
@@ -67,11 +68,19 @@ def cupy_of(host):
         def wait_event(self, event):
             if event == CALLER:
                 host.followed.append(host.launches)
-            elif host.captured is not None:
-                host.tails[self] = host.tails.get(self, frozenset()) | event
+                return
+            capture, nodes = event
+            if capture is not None and capture is not host.captured:
+                raise CaptureError("an event of a capture that has ended")
+            if capture is not None:
+                host.tails[self] = host.tails.get(self, frozenset()) | nodes
+            elif host.captured is not None and self in host.tails:
+                raise CaptureError("an event from outside of the capture")
 
         def record(self):
-            return host.tails[self] if host.captured is not None else frozenset()
+            """Return an event: the capture that it is of, if any, and the nodes that it comes after."""
+            captured = host.captured if host.captured is not None and self in host.tails else None
+            return captured, frozenset() if captured is None else host.tails[self]
 
         def begin_capture(self):
             host.not_captured("a capture")
@@ -96,6 +105,8 @@ def cupy_of(host):
             host.graphs += 1
 
         def launch(self, stream):
+            if any(memory() is None for node in self.nodes for memory in node[3]):
+                raise CaptureError("a graph is launched after memory that it works on was freed")
             left, done = list(range(len(self.nodes))), set()
             while left:
                 ready = [k for k in left[:64] if self.nodes[k][1] <= done]
@@ -117,18 +128,26 @@ def cupy_of(host):
 
     class Kernel:
         def __init__(self, code, name):
-            self.name = name
+            self.name, self.key = name, (code, name)
             self.twin, text = host.twin(code, name)
-            found = re.search(rf"void {name}\(([^)]*)\)", text)
-            self.sizes = [self.size(p) for p in found[1].split(",")] if found else None
+            found = re.search(rf"void {name}\(([^)]*)\)", text)[1].split(",")
+            self.sizes, self.pointers = [self.size(p) for p in found], ["*" in p for p in found]
 
         @staticmethod
         def size(parameter):
             return 8 if "*" in parameter else SIZES[parameter.strip().rsplit(" ", 1)[0]]
 
         def __call__(self, grid, block, arguments):
-            assert self.sizes is None or [a.nbytes for a in arguments] == self.sizes
-            host.execute(lambda: self.work(grid, block, arguments))
+            assert [a.nbytes for a in arguments] == self.sizes
+            assert sum(8 * -(-size // 8) for size in self.sizes) <= MOST_ARGUMENTS, "bytes of arguments"
+            assert 0 < np.prod(block) <= MOST_THREADS
+            assert all(0 < n <= most for n, most in zip(grid, MOST_BLOCKS, strict=False))
+            if host.captured is None:
+                host.loaded_kernels.add(self.key)
+            elif self.key not in host.loaded_kernels:
+                raise CaptureError(f"{self.name} has never run, while a graph is captured")
+            addresses = [int(a) for a, pointer in zip(arguments, self.pointers, strict=True) if pointer]
+            host.execute(lambda: self.work(grid, block, arguments), addresses)
 
         def work(self, grid, block, arguments):
             with _ONE_TWIN:
@@ -147,7 +166,8 @@ def cupy_of(host):
     cupy.asarray = host.asarray
     cupy.ascontiguousarray = host.ascontiguousarray
     cupy.empty = lambda shape, dtype: host.asarray(np.full(shape, np.nan), dtype)
-    cupy.asnumpy = lambda a: np.array(a)
+    cupy.asnumpy = host.asnumpy
+    cupy.take = lambda a, at, axis: host.asarray(np.take(a, at, axis))
     cupy.from_dlpack = np.from_dlpack
     cupy.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0, free_all_blocks=host.release)
     cupy.__version__ = "14.2.0"

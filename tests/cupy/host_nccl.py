@@ -36,7 +36,7 @@ def nccl_of(host):
                 self.group.carry_to_all(standin.bytes_at(mine, size).copy(), got, [size] * count)
                 standin.bytes_at(whole, size * count)[:] = got
 
-            host.execute(work)
+            host.execute(work, (mine, whole))
 
     opened = []
 
@@ -56,7 +56,7 @@ def nccl_of(host):
                 standin.bytes_at(address, size)[:] = got[at : at + size]
                 at += size
 
-        host.execute(work)
+        host.execute(work, [address for _, _, _, address, _ in calls])
 
     return types.SimpleNamespace(
         available=True,

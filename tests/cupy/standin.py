@@ -26,6 +26,11 @@ def give(size):
     return memory, address
 
 
+def holder_of(address):
+    """Return the memory of `give` that an address is in, or None."""
+    return next((m for start, m in list(_given.items()) if start <= address < start + len(m)), None)
+
+
 def bytes_at(address, size):
     """Return the bytes there. Memory of `give` lives as long as they do, as an address alone would not keep it."""
     for start, memory in list(_given.items()):

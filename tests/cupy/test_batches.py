@@ -217,10 +217,10 @@ def test_what_is_interrupted_has_changed_nothing(host):
     before, launch = list(map(bits, jobs)), host.execute
     left = iter(range(12))
 
-    def interrupted(work):
+    def interrupted(*given):
         if next(left, None) is None:
             raise KeyboardInterrupt
-        launch(work)
+        launch(*given)
 
     host.execute = interrupted
     with pytest.raises(KeyboardInterrupt):

@@ -46,7 +46,7 @@ def test_every_error_of_cuda_is_one_of_gdkernels(host, monkeypatch, text):
     run.epoch()
     before = run.bits
 
-    def fail(work):
+    def fail(*given):
         raise host.cupy.cuda.runtime.CUDARuntimeError(text)
 
     monkeypatch.setattr(host, "execute", fail)
@@ -59,7 +59,7 @@ def test_every_error_of_cuda_is_one_of_gdkernels(host, monkeypatch, text):
 def test_what_is_no_error_of_cuda_passes_as_it_is(host, monkeypatch):
     run = Run("adam")
 
-    def fail(work):
+    def fail(*given):
         raise ZeroDivisionError("as planted")
 
     monkeypatch.setattr(host, "execute", fail)

@@ -9,14 +9,16 @@ from few_cases import FEW_CASES
 from gdkernels_cupy import CuPyBackend
 from gdkernels_cupy.graphs import captured_graphs, session
 from gdkernels_cupy.graphs.epilogue_fusion import applicable
+from gdkernels_cupy.graphs.executable import CudaGraphExecutable
 from host_arrays import CaptureError
 from host_runs import OnHost, Run
 
+from benchmarks.gpu.typical import network
 from gdkernels.backend import Plan, verification
 from gdkernels.backend.definition_executable import bind
 from gdkernels.definition import activations
 from gdkernels.definition.optimizers import SGD
-from gdkernels.errors import BackendError, InputError
+from gdkernels.errors import BackendError, InputError, ScheduleError
 from gdkernels.randomness import KeyedOrder
 from gdkernels.testing import BackendConformance
 from gdkernels.testing.cases import CASES, compare, on_backend, on_numpy_once, varied
@@ -215,6 +217,12 @@ def test_what_cannot_be_compiled_runs_as_it_is_or_says_why(host, caplog):
     assert executable.remark in caplog.text
     with pytest.raises(BackendError, match=r"bfloat16 needs a program that can be compiled.*cumulative_sum"):
         CuPyBackend().compile(program, Plan("cupy", "cuda:0", "bfloat16"))
+
+
+def test_a_norm_of_more_parameters_than_a_kernel_has_arguments_for_is_refused():
+    program = replace(network(activations.relu, (4,) * 260, SGD()), gradient_norm=True)
+    with pytest.raises(ScheduleError, match="would take 518 numbers, as the norm of a gradient.*takes 500 at most"):
+        CudaGraphExecutable(program, Plan("cupy", "cuda:0", "float32"), 0)
 
 
 def test_many_rows_are_predicted_in_parts(host, monkeypatch):

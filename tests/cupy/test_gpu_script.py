@@ -3,6 +3,9 @@
 import json
 import os
 import re
+from contextlib import closing
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +18,11 @@ from gdkernels_cupy.persistent.launch_device import DeviceProperties
 from host_runs import OnHost
 from persistent_twin import TwinDevice
 
+from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import costs, device, first, float32, interleaving, kernels, least_squares, many_models
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.cases import GRID, GPUCase
+from benchmarks.gpu.item_process import ItemError, ItemProcess
 from benchmarks.gpu.parts import FIRST, PARTS, SHORT, GPUItem
 from benchmarks.gpu.results import GPUResults
 from gdkernels.checking.check import SelfCheck
@@ -38,7 +43,7 @@ def test_without_a_gpu_it_says_so(monkeypatch, capsys, tmp_path):
 def test_it_lists_its_parts(capsys):
     assert main(["--list"]) == 0
     listed = capsys.readouterr().out
-    assert listed.count("items") == len(PARTS) == 14
+    assert listed.count("items") == len(PARTS) == 15
     assert all(sum(item.seconds for item in part.values()) <= 480 for part in PARTS.values())
     assert all(int(minutes) <= 8 for minutes in re.findall(r"at most (\d+) minutes", listed))
 
@@ -56,10 +61,24 @@ def small(monkeypatch):
         "one": {"works": GPUItem(lambda: calls.append("works") or 7, 1), "fails": GPUItem(fail, 1)},
         "two": {"works": GPUItem(lambda: 8, 100), "works too": GPUItem(lambda: 9, 381)},
     }
-    monkeypatch.setattr("benchmarks.gpu.__main__.PARTS", parts)
-    monkeypatch.setattr("benchmarks.gpu.__main__.describe", lambda: {"device": "made up"})
+    monkeypatch.setattr(command, "PARTS", parts)
+    monkeypatch.setattr(command, "describe", lambda: {"device": "made up"})
+    monkeypatch.setattr(command, "ItemProcess", Here)
     monkeypatch.setattr(CuPyBackend, "unavailable", lambda self: None)
     return calls
+
+
+class Here:
+    """Does items in this process."""
+
+    def value(self, part, item, seconds):
+        try:
+            return {**command.SHORT, **command.PARTS}[part][item].measure()
+        except Exception as error:
+            raise ItemError(f"{type(error).__name__}: {error}") from error
+
+    def close(self):
+        pass
 
 
 def test_it_goes_on_where_it_stopped(small, tmp_path, capsys):
@@ -87,7 +106,7 @@ def test_float32_is_proven_by_all_of_the_first_part_alone(small, host, monkeypat
         ({"another part": {"works": works}}, False),
         ({FIRST: {"works": works, "fails": works}}, True),
     ):
-        monkeypatch.setattr("benchmarks.gpu.__main__.PARTS", parts)
+        monkeypatch.setattr(command, "PARTS", parts)
         main(["--out", str(tmp_path / "gpu.json")])
         assert (proof.unproven("float32", 0) is None) == proven
         assert ("in float32 from now on" in capsys.readouterr().out) == proven
@@ -104,10 +123,23 @@ def test_results_of_another_machine_are_not_mixed(tmp_path):
         GPUResults(path, {})
 
 
-def test_what_is_not_finite_is_written_as_a_word(tmp_path):
+def test_an_item_that_goes_badly_wrong_ends_no_other(tmp_path, monkeypatch):
+    """By a process of its own: numbers that JSON has not, a device that has failed, a crash, and no end."""
     path = tmp_path / "gpu.json"
-    GPUResults(path, {}).run("part", "item", lambda: {"error": float("nan"), "all": [float("inf"), 1.5]})
-    assert json.loads(path.read_text())["parts"]["part"]["item"]["value"] == {"error": "nan", "all": ["inf", 1.5]}
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    with closing(ItemProcess("item_worker")) as process:
+        results = GPUResults(path, {})
+        for item in ("works", "fails", "works again", "breaks the device", "dies", "works at last", "hangs"):
+            results.run("part", item, partial(process.value, "part", item, 1.0 if item == "hangs" else 600.0))
+    found = json.loads(path.read_text())["parts"]["part"]
+    first, *others = (found[item]["value"][0] for item in ("works", "works again", "works at last"))
+    assert others[0] == first, "one that only fails leaves the process"
+    assert others[1] != first
+    assert found["works"]["value"][1:] == ["nan", {"all": ["inf", 1.5]}]
+    assert found["fails"]["failed"] == "RuntimeError: as planted"
+    assert found["breaks the device"]["failed"] == "OSError: an illegal address"
+    assert found["dies"]["failed"] == "its process ended with exit code 3: last words"
+    assert found["hangs"]["failed"] == "its process did not answer within 1 s"
 
 
 # ---- what it measures, on the stand-in: figures of no device, but of work that was done
@@ -201,16 +233,18 @@ def test_the_first_part_runs_to_its_end_and_proves_float32(host, made, monkeypat
     monkeypatch.setattr(choice, "CudaLaunchDevice", lambda number: TwinDevice(made))
     monkeypatch.setattr(choice, "properties_of", lambda number: DeviceProperties(90, 232448))
     monkeypatch.setattr(SelfCheck, "problem", lambda *given: None)  # which asks CuPy's own definition
-    monkeypatch.setattr("benchmarks.gpu.__main__.describe", lambda: {"device": "the host"})
+    monkeypatch.setattr(command, "describe", lambda: {"device": "the host"})
+    monkeypatch.setattr(command, "ItemProcess", Here)
     assert main(["--part", "1", "--out", str(tmp_path / "gpu.json"), "--seconds", "9000"]) == 0, capsys.readouterr().out
     assert proof.unproven("float32", 0) is None
 
 
 def test_the_short_way_decides_in_a_quarter_of_an_hour(small, monkeypatch, tmp_path):
     needed = [sum(item.seconds for item in part.values()) for part in SHORT.values()]
-    assert sum(needed[:3]) <= 840
+    assert sum(needed[:5]) <= 540, "each engine in the first of two runs"
     assert SHORT[FIRST] is PARTS[FIRST]
-    monkeypatch.setattr("benchmarks.gpu.__main__.SHORT", {"three": {"works": GPUItem(lambda: 3, 700)}})
+    assert all(SHORT[part].items() <= PARTS[part].items() for part in SHORT)
+    monkeypatch.setattr(command, "SHORT", {"three": {"works": GPUItem(lambda: 3, 700)}})
     assert main(["--short", "--out", str(tmp_path / "gpu.json")]) == 0
     assert list(json.loads((tmp_path / "gpu.json").read_text())["parts"]) == ["three"]
 

@@ -11,6 +11,7 @@ from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES, applicable
 from gdkernels_cupy.graphs.grouping import OperationGroup, RecordedTotal, grouped
 from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.memory_plan import plan_memory
+from gdkernels_cupy.graphs.operations import OperationList, matrix
 from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 from programs import case_of, started
 from test_kernels import Kernels
@@ -103,17 +104,31 @@ def test_a_group_is_to_the_bit_what_its_members_are(made, name):
 
 
 def test_kernels_have_no_more_arguments_than_every_device_takes():
-    many = network(activations.relu, (8,) * 40, Adam())
-    task = schedule_training(many, CUDA_FUNCTIONS)
+    many = network(activations.relu, (8,) * 125, Adam())
+    task = schedule_training(replace(many, gradient_norm=True), CUDA_FUNCTIONS)
     op_list = lower(task, task.sizes_with(64), "float32", (64,), EPILOGUES)
     launches = grouped(op_list)
     groups = [launch for launch in launches if isinstance(launch, OperationGroup)]
     assert len(groups) > 3
     nowhere = Kernels(op_list, "float32")
     nowhere.offsets, _ = plan_memory(op_list)
+    groups += grouped_with_a_gather(nowhere.offsets)
     for group in groups:
         (call,) = calls_of(group, op_list, 64, nowhere)
         assert sum(a.nbytes for a in call.arguments) <= 4096
+
+
+def grouped_with_a_gather(offsets):
+    """Return the groups of much that waits for nothing, such as what many blocks compute of their parameters."""
+    squares = [matrix(f"{name}{k}", 4, 4, "float32") for k in range(120) for name in "ab"]
+    moves = [ops.Transpose(*pair) for pair in zip(squares[::2], squares[1::2], strict=True)]
+    gather = ops.GatherRows("x", 0, 4, 4, matrix("x there", 4, 4, "float32"))
+    lasting = (*squares, gather.target)
+    offsets |= {buffer.name: 0 for buffer in lasting}
+    groups = grouped(OperationList((ops.BeginStep(), *moves, gather), lasting, {}, {}, (), 2))
+    assert gather in groups[0].members
+    assert sum(len(group.members) for group in groups) == len(moves) + 2
+    return list(groups)
 
 
 # The nodes of a step of four square layers: operations, launches with all epilogues, launches with none.

@@ -222,10 +222,10 @@ def test_waiting_for_work_disturbs_no_capture_of_another_thread(host):
     monitor = ThreadPoolExecutor(1)
     execute, waits = host.execute, []
 
-    def disturbed(work):
+    def disturbed(*given):
         if host.captured is not None:
             waits.append(monitor.submit(run.backend.synchronize, "cuda:0").result())
-        execute(work)
+        execute(*given)
 
     host.execute = disturbed
     run.epoch()

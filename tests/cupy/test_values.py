@@ -27,7 +27,7 @@ from twin import Twin
 from gdkernels.backend import PRECISIONS, Plan
 from gdkernels.backend.program import Program
 from gdkernels.definition import losses
-from gdkernels.definition.blocks import Block, Columns, Dense, Mean, Parameter, Sequential
+from gdkernels.definition.blocks import Block, Columns, Dense, Embedding, Mean, Parameter, Sequential
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
 from gdkernels.errors import ScheduleError
@@ -67,7 +67,8 @@ def test_each_kind_as_a_list(kind, shape, setting, precision, summed, fused):
      ("momentum", "bfloat16", "in three parts"), ("weights", "tf32", "whole")],
 )  # fmt: skip
 def test_rows_of_computed_tables_are_looked_up(setting, precision, summed):
-    network = Sequential(Columns([(0, Table(37, 19)), (1, Table(5, 1))], rest="passthrough"), Dense(3))
+    tables = [(0, Table(37, 19)), (1, Table(5, 1)), (2, Embedding(23, 3))]
+    network = Sequential(Columns(tables, rest="passthrough"), Dense(3))
     program, (pieces, shards) = program_for(network, setting, 4), SUMMED[summed]
     executable = Interpreted(applicable(precision), pieces, shards=shards).compile(
         program, Plan("interpreted", "cpu", precision)

@@ -60,7 +60,7 @@ GRID = {
 }
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(
     data=st.data(),
     names=st.sets(st.sampled_from(sorted(GRID)), min_size=1, max_size=3),

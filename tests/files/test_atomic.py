@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from interrupts import interrupted_everywhere
 
 from gdkernels.errors import FileError
 from gdkernels.files import check_destination, write_atomically
@@ -199,3 +200,27 @@ def test_a_signal_the_moment_the_file_is_there_leaves_nothing(tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         write_atomically(tmp_path / "m", writer(b"new"), overwrite=False)
     assert names(tmp_path) == []
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a file that nobody has any more is closed by Python
+@pytest.mark.parametrize(("links", "before"), [(True, None), (False, None), (True, b"old")])
+def test_a_signal_at_any_moment_leaves_a_whole_file_or_none(tmp_path, monkeypatch, links, before):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # hundreds would take seconds
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    path, seen = tmp_path / "m", set()
+
+    def write():
+        write_atomically(path, writer(b"new"), overwrite=before is not None)
+
+    if before is not None:
+        path.write_bytes(before)
+    for where, raised in interrupted_everywhere(write):
+        assert isinstance(raised, KeyboardInterrupt), where
+        found = path.read_bytes() if path.exists() else None
+        assert found in (b"new", before), where
+        assert names(tmp_path) == ["m"][: found is not None], where
+        seen.add(found)
+        if found != before:
+            path.unlink() if before is None else path.write_bytes(before)
+    assert seen == {b"new", before}, "some interrupts came before the file had its name, and some after that"

@@ -158,7 +158,7 @@ def test_no_altered_byte_goes_unnoticed(path):
                 assert metadata == METADATA
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.binary(max_size=200), header=st.booleans())
 def test_any_bytes_are_read_or_refused(tmp_path_factory, data, header):
     path = tmp_path_factory.getbasetemp() / "any"
@@ -167,7 +167,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, data, header):
         read_model(path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

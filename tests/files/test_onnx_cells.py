@@ -73,7 +73,7 @@ def test_every_odd_text(tmp_path, missing):
     assert len(set(own.round(9))) > len(LEVELS) - 1  # all of this tells something apart
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text(max_size=6), min_size=1, max_size=50))
 def test_any_text(shared, cells):
     predictor, session = shared

@@ -72,7 +72,7 @@ def lists(draw):
 
 
 @given(lists(), st.integers(0, 2))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_values_that_live_together_are_apart(accesses, count):
     lasting = [(f"w{k}", 100) for k in range(count)]
     offsets, size = allocate(accesses, lasting)

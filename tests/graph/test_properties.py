@@ -3,7 +3,7 @@
 import expected
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gdkernels.graph import Graph, interpret, value_and_pullback, vjp
@@ -50,7 +50,7 @@ EXPRESSIONS = st.recursive(
     max_leaves=12,
 )
 SHAPES = {"x": (3, 4), "y": (3, 4), "row": (4,)}
-FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+FAST = settings(max_examples=60)
 
 
 def evaluate(expression, inputs, xp):

@@ -106,8 +106,10 @@ def test_a_rank_with_several_threads_gives_the_same_bits(monkeypatch):
 
 
 def test_the_history_tells_of_the_ranks():
-    history = on_ranks(3, lambda group: trained(group, None)[2])[1]
+    first, history, _ = on_ranks(3, lambda group: trained(group, None, backend="auto")[2])
     ranks = history.ranks
+    assert history.reason == first.reason
+    assert "checkpoint" not in history.reason
     assert (ranks.group, ranks.ranks, ranks.shards) == ("threads", 3, 3)
     assert 0 <= ranks.communication <= 1
     assert ranks.slowest in range(3)
@@ -222,6 +224,8 @@ def test_ranks_that_disagree_are_named(tmp_path):
 
     with pytest.raises(InputError, match="rank 1 has every '2 steps', and rank 0 has '1 steps'"):
         on_ranks(2, calls)
+    with pytest.raises(InputError, match="rank 1 has starts 3, and rank 0 has 2"):
+        on_ranks(2, lambda g: gd.MLP([6, 3], seed=0, backend="numpy").fit(X, Y, epochs=1, starts=2 + g.rank, group=g))
     with pytest.raises(InputError, match="rank 1 has call 'fit_many', and rank 0 has 'fit'"):
         on_ranks(
             2,
@@ -231,13 +235,6 @@ def test_ranks_that_disagree_are_named(tmp_path):
                 else trained(g)
             ),
         )
-
-    def loses(group):
-        loss = (lambda p, y, *, xp: xp.sum((p - y) ** 2, axis=1)), (lambda p, y, *, xp: xp.sum((p - y) ** 4, axis=1))
-        trained(group, loss=loss[group.rank])
-
-    with pytest.raises(InputError, match=r"the first records lose .* on rank 1, and .*: give all ranks the same loss"):
-        on_ranks(2, loses)
 
     def drifting(group):
         def change(epoch):
@@ -251,6 +248,66 @@ def test_ranks_that_disagree_are_named(tmp_path):
     drifting.models = {}
     with pytest.raises(InputError, match="rank 1 has other parameters or losses than rank 0 after epoch 3"):
         on_ranks(2, drifting)
+
+
+class Times(gd.blocks.Block):
+    """Outputs times a number that its description does not have."""
+
+    def __init__(self, by):
+        self.by = by
+
+    def parameters(self, inputs):
+        return {"W": gd.blocks.Parameter((inputs, 3), gd.blocks.InitialWeights())}
+
+    def outputs(self, inputs):
+        return 3
+
+    def __call__(self, parameters, x, *, xp, random=None):
+        return self.by * (x @ parameters["W"])
+
+
+class Slow(gd.Optimizer):
+    def __init__(self, by):
+        self.learning_rate, self.by = 0.1, by
+
+    def rule(self, w, g, slots, *, learning_rate, t, xp):
+        return w - self.by * learning_rate * g, ()
+
+
+def test_functions_of_the_same_name_that_compute_something_else_are_named():
+    def functions(by):
+        return {
+            "losses": {"loss": lambda p, y, *, xp: by * xp.sum((p - y) ** 2, axis=1)},
+            "optimizers": {"optimizer": Slow(by)},
+            "schedules": {"schedule": lambda epoch, *, epochs, losses: 1 / (1 + by * len(losses))},
+            "blocks or activations": {},
+        }
+
+    def network(what, by):
+        return gd.Network(Times(by if what.startswith("blocks") else 1.0), 6, seed=0, backend="numpy")
+
+    def fitted(group, what, by):
+        model = network(what, by)
+        batches = [(X[k : k + 40], Y[k : k + 40]) for k in range(0, 200, 40)]
+        return model.fit(batches, epochs=1, group=group, **functions(by)[what])
+
+    def many(group, what, by):
+        models, settings = [network("", 1), network(what, by)], [{}, functions(by)[what]]
+        return gd.fit_many(models, X, Y, epochs=1, settings=settings, group=group)
+
+    for what in functions(1):
+        of = f"{what} of the same names as rank 0 that compute something else"
+        for work, message in ((fitted, f"rank 1 has {of}"), (many, f"rank 1 has model 1: {of}")):
+            with pytest.raises(InputError, match=message):
+                on_ranks(2, lambda g, work=work, what=what: work(g, what, 1.0 + g.rank))
+
+    def table(group):
+        own = {**functions(1.0 + group.rank)["losses"], "average": 3, "epochs": 1, "seed": 0, "backend": "numpy"}
+        columns = {f"x{k}": X[:, k] for k in range(6)} | {"y": Y[:, 0]}
+        return gd.TabularPredictor("y", group=group, **own).fit(columns)
+
+    with pytest.raises(InputError, match="rank 1 has losses of the same names"):
+        on_ranks(2, table)
 
 
 def test_a_callback_of_any_rank_ends_all_and_divergence_comes_to_all():
@@ -277,10 +334,10 @@ def test_many_models_and_tables_are_dealt_to_ranks_as_jobs():
     one = many(None)
     assert on_ranks(3, many) == [one] * 3
 
-    table = {f"x{k}": X[:, k] for k in range(6)} | {"y": Y[:, 0]}
+    table = {f"x{k}": X[:, k] for k in range(6)} | {"y": Y[:, 0], "c": CLASSES.astype(str)}
 
     def tabular(group):
-        predictor = gd.TabularPredictor("y", epochs=3, average=3, seed=0, group=group, backend="numpy").fit(table)
+        predictor = gd.TabularPredictor("y", epochs=3, average=5, seed=0, group=group, backend="numpy").fit(table)
         return digest(predictor.network), predictor.metrics_, predictor.result_.cross_validation
 
     assert on_ranks(2, tabular) == [tabular(None)] * 2
@@ -297,7 +354,8 @@ def test_many_models_and_tables_are_dealt_to_ranks_as_jobs():
 
 def test_ranks_that_deal_jobs_and_disagree_are_named():
     def many(group, **settings):
-        models = [gd.MLP([6, 4, 3], seed=seed, backend="numpy") for seed in range(3)]
+        kind = settings.pop("kind", {})
+        models = [gd.MLP([6, 4, 3], seed=seed, **{"backend": "numpy"} | kind) for seed in range(3)]
         if settings.pop("other", False):
             models[2].set_parameters({name: a + 1 for name, a in models[2].network.host_parameters().items()})
         return gd.fit_many(models, X, Y + settings.pop("more", 0), group=group, **{"epochs": 1} | settings)
@@ -311,8 +369,13 @@ def test_ranks_that_deal_jobs_and_disagree_are_named():
         (many, {"epochs": 2}, "rank 1 has model 0: epochs 2, and rank 0 has 1"),
         (many, {"more": 1}, "rank 1 has other data than rank 0"),
         (many, {"other": True}, "rank 1 has other model 2: initial parameters than rank 0"),
+        (many, {"kind": {"activation": "sigmoid"}}, "rank 1 has model 0: activations "),
+        (many, {"kind": {"backend": "numba"}}, "rank 1 has model 0: backend 'numba', and rank 0 has 'numpy'"),
+        (many, {"settings": {"order": lambda epoch, n: np.arange(n)}}, "rank 1 has model 0: order of the records "),
         (many, {"rows": [None, np.arange(9), None]}, "rank 1 has model 1: rows "),
         (table, {"epochs": 3}, "rank 1 has settings: epochs 3, and rank 0 has 2"),
+        (table, {"loss": lambda p, y, *, xp: xp.sum((p - y) ** 4, axis=-1)}, "rank 1 has settings: loss "),
+        (table, {"test_file": "t.csv"}, "rank 1 has settings: test_file True, and rank 0 has False"),
         (table, {"more": 1}, "rank 1 has other data than rank 0"),
     ):
         with pytest.raises(InputError, match=message):
@@ -345,6 +408,31 @@ def test_rows_that_are_tested_are_predicted_by_one_rank_each():
         assert on_ranks(3, lambda group, parts=parts: predicted(group, parts)) == [one] * 3
         assert sorted(made) == alone == list(range(parts))
         made.clear()
+
+
+@pytest.mark.parametrize("target", ["y", "c"])
+def test_a_table_to_test_on_is_read_by_rank_0_alone(monkeypatch, tmp_path, target):
+    columns = [*(X[:, k] for k in range(6)), Y[:, 0] if target == "y" else CLASSES]
+    rows = [",".join(map(str, row)) for row in zip(*columns, strict=True)]
+    head = ",".join([*(f"x{k}" for k in range(6)), target])
+    for name, part in (("learn", rows[:150]), ("test", rows[150:]), ("bad", ["1,2,3,4,5,six,0"])):
+        (tmp_path / f"{name}.csv").write_text("\n".join([head, *part]))
+    monkeypatch.setattr("gdkernels.tabular.prediction.PIECE", 1 << 10)  # so that there are parts, and pieces of them
+    monkeypatch.setattr("gdkernels.tabular.prediction._ROUND", 8)
+
+    def tested(group, test="test"):
+        mine = tmp_path / f"{test}.csv" if group is None or not group.rank else tmp_path / "missing.csv"
+        settings = {"epochs": 2, "average": 2, "seed": 0, "backend": "numpy", "test_file": mine}
+        predictor = gd.TabularPredictor(target, group=group, **settings).fit(tmp_path / "learn.csv")
+        return digest(predictor.network), predictor.result_.test.as_dict(), predictor.result_.as_dict()["test_rows"]
+
+    one = tested(None)
+    assert one[1]["records"] == 53
+    rank_0, rank_1 = on_ranks(2, tested)
+    assert rank_0 == one
+    assert rank_1[:2] == one[:2]
+    with pytest.raises(InputError, match=r"bad.csv.*'six'"):
+        on_ranks(2, lambda group: tested(group, "bad"))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

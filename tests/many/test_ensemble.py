@@ -135,6 +135,8 @@ def test_an_ensemble_of_numbers_in_onnx(tmp_path):
     [
         ([], "at least one"),
         (["x"], "at least one"),
+        (None, "takes a list of models"),
+        (gd.MLP([4, 2]), "takes a list of models, got MLP"),
         ([gd.MLP([4, 2]), gd.MLP([4, 3])], "4 → 2, 4 → 3"),
         ([gd.MLP([4, 2]), gd.MLP([3, 2])], "3 → 2, 4 → 2"),
     ],

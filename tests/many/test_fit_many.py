@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gdkernels as gd
@@ -55,7 +55,7 @@ def same(model, history, other, wanted):
     assert (history.best_epoch, history.stop, history.origin) == (wanted.best_epoch, wanted.stop, wanted.origin)
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12)
 @given(
     drawn=st.lists(
         st.tuples(st.sampled_from(sorted(MAKERS)), st.integers(0, 3), st.integers(0, 5), st.integers(0, 3)),

@@ -1,11 +1,12 @@
 """`gd.fit_many` with checkpoints: what was stopped goes on to the bit, and what was done is not done again."""
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 import gdkernels as gd
 from gdkernels.errors import FileError, InputError, Interrupted
+from gdkernels.training.checkpointing import StopSignals
 from gdkernels.training.epoch_runner import EpochRunner
 
 RANDOM = np.random.default_rng(4)
@@ -37,12 +39,12 @@ def bits(models):
 
 def stopping(monkeypatch, after, stop):
     """Call `stop` after so many epochs of all models together."""
-    run, done = EpochRunner.run, []
+    run, done, numbers = EpochRunner.run, [], itertools.count(1)
 
     def counted(self, *args, **keywords):
         found = run(self, *args, **keywords)
         done.append(self.network.seed)
-        if len(done) == after:
+        if next(numbers) == after:  # of one thread alone
             stop()
         return found
 
@@ -55,8 +57,19 @@ def stopping(monkeypatch, after, stop):
 def test_after_a_signal_it_goes_on_to_the_bit(tmp_path, monkeypatch, threads, after):
     wanted, found, long = made(), made(), {"epochs": 60, "patience": None} if threads == 2 else {}
     told = fit(wanted, threads=threads, **long)
+    heard, note = threading.Event(), StopSignals._note
+
+    def noted(self, number, frame):
+        note(self, number, frame)
+        heard.set()
+
+    def stop():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard.wait(60)  # by the main thread, which the system may keep waiting while others do all the work
+
     with monkeypatch.context() as patch:
-        stopping(patch, after, partial(os.kill, os.getpid(), signal.SIGTERM))
+        patch.setattr(StopSignals, "_note", noted)
+        stopping(patch, after, stop)
         with pytest.raises(Interrupted, match="SIGTERM ended training"):
             fit(found, tmp_path, threads=threads, every="1 epochs", **long)
     with monkeypatch.context() as patch:

@@ -2,12 +2,14 @@
 
 import copy
 import pickle
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from gdkernels_numpy import NumPyBackend
 
 import gdkernels as gd
+from gdkernels import blocks
 
 X = np.random.default_rng(0).standard_normal((60, 3)).astype("float32")
 Y = X[:, :1] * X[:, 1:2]
@@ -36,10 +38,24 @@ def test_a_copy_goes_on_as_the_model_would(how, backend, settings):
 
 
 def test_a_network_that_does_not_know_its_inputs_is_pickled_too():
-    blocks = gd.blocks
     model = pickle.loads(pickle.dumps(gd.Network(blocks.Sequential(blocks.Dense(4, "relu"), blocks.Dense(1)), seed=0)))
     model.fit(X, Y, epochs=1)
     assert model.inputs == 3
+    assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
+
+
+@dataclass(frozen=True)
+class DrawnHere(blocks.Block):
+    def parameters(self, inputs):
+        return {"w": blocks.Parameter((inputs,), lambda shape, g: g.normal(size=shape))}
+
+    def __call__(self, p, a, *, xp, random=None):
+        return a * p["w"]
+
+
+def test_a_block_that_draws_its_parameters_by_a_function_of_its_own_is_pickled():
+    model = gd.Network(blocks.Sequential(DrawnHere(), blocks.Dense(1)), inputs=3, seed=0, backend="numpy")
+    model.fit(X, Y, epochs=1)
     assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
 
 

@@ -228,7 +228,9 @@ def test_checkpoints_go_on_from_where_they_were(tmp_path, every, run, halfway):
     Card.plan(run=run, halfway=halfway)
     found = fit(checkpoint=tmp_path / "kept", every=every, retries=1)
     same(found, fit("numpy"))
-    newest = Folder(tmp_path / "kept", 3).newest()
+    folder = Folder(tmp_path / "kept", 3)
+    newest = folder.newest()
+    folder.close()
     assert newest is not None
     assert newest[2]["plan"]["backend"] == "numpy"
 

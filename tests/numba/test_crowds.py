@@ -43,7 +43,7 @@ def leave():
 
 def test_a_thread_whose_core_came_back_late_sleeps_for_a_while_then_for_longer(leave):
     words = np.zeros(TURN_BYTES // WORD, np.int64)
-    long_ago, expected = time.monotonic_ns() - 10**12, [40, 80, 160, 320, 640, 640]
+    long_ago, expected = time.monotonic_ns() - 10**10, [40, 80, 160, 320, 640, 640]
     for wanted in expected:
         now = words[UNTIL] + 100 * MILLISECOND if words[UNTIL] else long_ago
         leave(words, now)

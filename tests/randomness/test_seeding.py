@@ -12,7 +12,7 @@ from gdkernels.randomness.generators import generators
 from gdkernels.randomness.seeding import seeded_states
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 1 << 130), st.text(max_size=9), st.lists(st.integers(0, (1 << 32) - 1), min_size=1, max_size=5))
 def test_states_are_those_of_numpy(seed, purpose, epochs):
     words = seed, crc32(purpose.encode())

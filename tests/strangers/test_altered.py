@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 from zipfile import ZipFile
@@ -14,7 +15,7 @@ from altered import MADE
 from refusals import refused
 
 import gdkernels as gd
-from gdkernels.tables import Preparation, Table, columns, frames
+from gdkernels.tables import Preparation, Table, columns, frames, frames_process
 
 PROGRAM, FUZZ = (Path(__file__).with_name(name) for name in ("altered.py", "fuzz.py"))
 
@@ -30,7 +31,7 @@ def altered(kind, count, seed):
 
 PLANTED = {
     "crash": ("ctypes.string_at(0)", "Segmentation fault"),
-    "hang": ("time.sleep(60)", "Timeout"),
+    "hang": ("time.sleep(600)", "Timeout"),
     "memory": ("bytearray(1 << 30)", "more memory than such a file can need"),
     "another exception": ("{}['key']", "KeyError"),
     "two lines": ("raise gd.InputError('one\\ntwo')", "more than a line"),
@@ -47,7 +48,7 @@ def test_what_no_file_may_lead_to_is_noticed(planted):
 import ctypes, os, pickle, time, warnings
 import gdkernels as gd
 import altered
-altered.MOST_SECONDS = 1
+altered.MOST_SECONDS = {1 if planted == "hang" else 60}
 read, calls = altered.read, []
 def reads(kind, path):
     calls.append(kind)
@@ -222,6 +223,19 @@ def test_a_reader_that_waits_for_itself_is_ended(tmp_path, monkeypatch):
     frames._close()  # one that reads well
     monkeypatch.setattr(frames, "command", lambda: [sys.executable, "-c", begin + wait + main])
     refused(tmp_path / "t.parquet", "what reads it, a process of its own, ended with SIGKILL")
+
+
+def test_a_reader_that_the_machine_keeps_waiting_is_not_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(frames_process, "_THREADS", str(tmp_path))
+    for number, name in ((threading.get_native_id(), "watch"), (1, "a thread) R"), (2, "tokio")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "stat").write_text(f"{number} ({name}) {'R' if name == 'watch' else 'S'} 1 2 3")
+    assert not frames_process._kept_waiting()
+    for state in "RD":  # for a core, and for a disk
+        (tmp_path / "2" / "stat").write_text(f"2 (tokio) {state} 1 2 3")
+        assert frames_process._kept_waiting()
+    monkeypatch.setattr(frames_process, "_THREADS", str(tmp_path / "none"))
+    assert not frames_process._kept_waiting()
 
 
 @pytest.mark.parametrize(("field", "value"), [("log", -1.0), ("log", -(2**70)), ("median", 2**5000), ("median", None)])

@@ -98,7 +98,7 @@ def tables(draw, names=("a", "b", "y")):
     return {n: draw(st.lists(k, min_size=rows, max_size=rows)) for n, k in zip(names, kinds, strict=True)}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tables(), tables())
 def test_any_table_is_prepared_or_refused_also_with_other_types_later(data, other):
     try:

@@ -57,7 +57,7 @@ def test_a_header_longer_than_a_cell_may_be(tmp_path):
     assert len(read(path).columns) == 2_000
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * 3), min_size=1))
 def test_csv_is_read_to_the_last_bit(tmp_path_factory, rows):
     path = tmp_path_factory.getbasetemp() / "bits.csv"
@@ -95,7 +95,7 @@ def test_the_line_is_that_of_an_editor_also_after_quoted_line_ends(tmp_path):
     refused(csv_file(tmp_path, '"a\nb",y\n1,2\n3\n'), "line 4 of")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet='ay,;\t"\n\r1.5e- x\0ä', max_size=40))
 def test_any_text_is_read_or_refused(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "any.csv"

@@ -85,3 +85,22 @@ def test_what_has_a_text_of_its_own_is_read():
     assert "identifier" in told["columns"][2]["why"]
     times = pl.DataFrame(TABLE | {"t": [datetime.time(k % 24, 30) for k in range(N)]})
     assert {c["name"]: c["kind"] for c in predictor().describe(times)["columns"]}["t"] == "date"
+
+
+def test_a_prediction_reads_no_column_that_it_does_not_need():
+    trained = predictor().fit(TABLE)
+
+    class Untouched(list):
+        def __iter__(self):
+            raise AssertionError("nobody needs it")
+
+        __getitem__ = __array__ = __iter__
+
+    few = {name: values[:3] for name, values in TABLE.items() if name != "y"}
+    beside = few | {"more": Untouched([1, 2, 3])}
+    assert trained.predict(beside).tolist() == trained.predict(TABLE)[:3].tolist()
+    assert trained.predict(pd.DataFrame(few | {"more": [1, 2, 3]})).tolist() == trained.predict(few).tolist()
+    with pytest.raises(gd.InputError, match=r"must have one length, not \[2, 3\]"):
+        trained.predict(few | {"more": [1, 2]})
+    with pytest.raises(gd.InputError, match="no column 'b'.*It has a, more"):
+        trained.predict({"a": few["a"], "more": [1, 2, 3]})

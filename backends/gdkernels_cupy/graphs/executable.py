@@ -12,6 +12,7 @@ from gdkernels.backend import Executable, Plan, State, storage_dtype
 from gdkernels.backend.arguments import arrays_by_name, check_prediction, check_run, keys_of_run
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
+from gdkernels.errors import ScheduleError
 from gdkernels.lowering.scalars import known_of_steps
 from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
 from gdkernels.randomness import KeyedOrder
@@ -30,6 +31,7 @@ from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS
 __all__ = ["CudaGraphExecutable"]
 
 _PREDICTED_ROWS = 1 << 16  # at a time
+_MOST_NUMBERS = 500  # that a kernel takes, each by its address: of the 4096 bytes of arguments that every device has
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,12 @@ class MadeGraphs:
     def of(cls, program: Program, plan: Plan, number: int, ranks: SharedSteps | None) -> MadeGraphs:
         """Return those of a program, with nothing made yet for sizes."""
         training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
+        most = max((len(n.reads) for n in training.schedule.numbers if n is not None), default=0) if training else 0
+        if most > _MOST_NUMBERS:
+            raise ScheduleError(
+                f"one kernel would take {most} numbers, as the norm of a gradient has one for each parameter, and "
+                f"takes {_MOST_NUMBERS} at most"
+            )
         prediction = schedule_prediction(program, CUDA_FUNCTIONS)
         return cls(training, prediction, KeptSessions(plan, number, ranks))
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gdkernels.lowering.allocation import MemoryAccess
+from gdkernels.lowering.steps import NUMBER
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.operations import DeviceBuffer, Operation, OperationList
 
@@ -106,7 +107,8 @@ class _Grouping:
         members: tuple[Member, ...] = ()
         if isinstance(before, OperationGroup | ops.GatherRows) and self._is_independent(op, _members(before)):
             members = _members(self._found.pop())
-        ready = [w for w in self._ready() if self._is_independent(w, (*members, op))]
+        found = (w for w in self._ready() if self._is_independent(w, (*members, op)))
+        ready = _that_fit(found, beside=(*members, op))
         self._waiting = [w for w in self._waiting if w not in ready]
         members = (*members, *ready, op)
         self._found.append(OperationGroup(members) if len(members) > 1 else op)
@@ -121,9 +123,7 @@ class _Grouping:
     def _run(self, some: Sequence[Member]) -> None:
         left = list(some)
         while left:
-            ready = [op for k, op in enumerate(left) if self._is_independent(op, left[:k])]
-            while sum(map(_argument_bytes, ready)) > _ARGUMENTS:
-                ready.pop()
+            ready = _that_fit(op for k, op in enumerate(left) if self._is_independent(op, left[:k]))
             self._found.append(OperationGroup(tuple(ready)) if len(ready) > 1 else _plain(ready[0]))
             left = [op for op in left if op not in ready]
         self._waiting = [op for op in self._waiting if op not in some]
@@ -201,12 +201,29 @@ def _members(launch: Launch) -> tuple[Member, ...]:
     return launch.members if isinstance(launch, OperationGroup) else (launch,)
 
 
+def _that_fit(some: Iterable[Member], beside: Sequence[Member] = ()) -> list[Member]:
+    """Return the first of some members, as many as one kernel has room for with the arguments of those beside them.
+
+    What has no room beside others is alone.
+    """
+    found: list[Member] = []
+    need = sum(map(_argument_bytes, beside))
+    for member in some:
+        need += _argument_bytes(member)
+        if need > _ARGUMENTS and (found or beside):
+            break
+        found.append(member)
+    return found
+
+
 def _plain(member: Member) -> Launch:
     return OperationGroup((member,)) if isinstance(member, RecordedTotal) else member
 
 
 def _argument_bytes(op: Member) -> int:
     """Return at least how many bytes of arguments a member has: an address and a pitch for each of its buffers."""
+    if isinstance(op, ops.LoopPass) and op.kernel.recipe.kind == NUMBER:
+        return 24 + 8 * (len(op.reads) + len(op.writes))
     if isinstance(op, ops.LoopPass):
         written = sum(len(w) if isinstance(w, tuple) else 1 for w in op.writes)
         return 24 + 16 * (len(op.reads) + written + len(op.reductions) + len(op.column_parts))

@@ -88,6 +88,7 @@ def context_of(
         fifth_update=updates[4],
         result=at(writer.result),
         after=at(writer.after),
+        tape=layout.tape,
         totals=layout.results,
     )
     return np.array([*context, *[0] * (-len(context) % (2 * LINE // WORD))], np.int64)  # each in lines of its own

@@ -72,11 +72,11 @@ class ArrayForms:
 
 
 def _read_by_rows(task: ScheduledTask) -> frozenset[str]:
-    """Return the parameters of which a tile reads some rows, and nothing else."""
+    """Return the parameters of which a tile reads some rows, and nothing else; nor is their gradient computed."""
     tile = task.schedule.tile
     rows = {s.table.attribute for s in tile if isinstance(s, LookUp)}
     rows |= {s.weights.attribute for s in tile if isinstance(s, EntryProduct)}
     multiplied = {s.weights.attribute for s in tile if isinstance(s, Product)}
     read = {n.attribute for s in tile if isinstance(s, Loop) for n in s.reads if n.op == "input"}
-    of_values = set() if task.values is None else {*task.values.outputs, *task.values.parameters.values()}
-    return frozenset(rows - multiplied - read - of_values)
+    values = () if task.values is None else (*task.values.outputs, *task.values.parameters.values())
+    return frozenset(rows - multiplied - read - {name.split(".", maxsplit=1)[0] for name in values})

@@ -54,7 +54,27 @@ def write_gradient(
             )
         )
         return
-    by = writer.factors(first, second)
+    by, room = writer.factors(first, second), layout.gradients.room_to_transpose(accumulation, writer.number)
+    if room and row == column == 0:
+        turned = writer.factors(second, first)
+        stream.add(
+            SumGradient(
+                kernel=turned.kernel,
+                a=turned.first._replace(down=0, across=turned.block),
+                a_pitch=turned.pitch,
+                a_panel=turned.panel,
+                a_term=turned.term,
+                d=StridedAddress(turned.second.base, turned.second.across),
+                d_pitch=turned.second_pitch,
+                to=gradient_address(writer, accumulation, WEIGHTS, row, column),
+                to_pitch=by.second_pitch,
+                strip=0,
+                room=room,
+                transpose=writer.kernel("transpose"),
+            ),
+            operands=[],
+        )
+        return
     a = by.first.base + row // panel * by.block + row % panel * by.unit
     d = by.second.base + column // panel * by.second.across + column % panel * writer.format.size
     stream.add(

@@ -7,10 +7,15 @@ from gdkernels.lowering.steps import Accumulation, EntrySums, Loop, RowSums
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, Matrix, panels_of
 from gdkernels_numba.bytecode.forms import ArrayForms
-from gdkernels_numba.ir.vector import Format
+from gdkernels_numba.ir.vector import PANEL_BYTES, Format
 from gdkernels_numba.plan import StepChoices
 
 __all__ = ["GradientLayout"]
+
+# What it takes to transpose a vector of rows of a gradient, in multiply-adds of vectors; and the share of the time for
+# a gradient that its transpose must take less than.
+_TURN = 130
+_GAIN = 0.9
 
 
 class GradientLayout:
@@ -56,6 +61,7 @@ class GradientLayout:
         # Otherwise a block of a gradient is used as soon as it is there.
         in_phases = len(task.schedule.updates) > 1 and not choices.column_parallel
         self.whole = whole or choices.tile_local_gradients or in_phases
+        self._rooms: dict[int, int] = {}
         self.of = self._make(pieces, self._make_by_row(), by_thread=by_thread)
 
     # ---- which gradients there are
@@ -106,7 +112,21 @@ class GradientLayout:
         """Return whether a gradient has a place of its own, and not only room for a block."""
         return self.whole or any(accumulation is a for a in self.needed)
 
+    def _is_turned(self, accumulation: Accumulation) -> bool:
+        """Return whether a gradient of few columns is computed sooner as its transpose, whose rows fill vectors."""
+        first, second = self.factors(accumulation)
+        if first is None or self.is_whole(accumulation) or self._format.bf16 or self._task.schedule.symmetric:
+            return False
+        lanes, terms = self._format.lanes, self._forms.size(second, 0)
+        rows, columns = min(self._forms.size(first, 1), self._format.panel), self._forms.size(second, 1)
+        vectors = -(-rows // lanes)
+        return columns < lanes and terms * columns * vectors + _TURN * vectors < terms * rows * _GAIN
+
     # ---- where they are
+
+    def room_to_transpose(self, accumulation: Accumulation, number: int) -> int:
+        """Return where a thread or piece computes the transpose of a gradient; 0 if it computes none."""
+        return self._rooms.get(number, 0) if self._is_turned(accumulation) else 0
 
     @property
     def span(self) -> tuple[int, int]:
@@ -155,7 +175,10 @@ class GradientLayout:
                 shared[a.node.id] = arena.matrix(rows, self._forms.size(right, 1))
             mine[a.node.id] = shared[a.node.id]
 
+        turned = any(self._is_turned(a) for a in self._task.schedule.accumulations)
         for number in range(choices.threads if by_thread else max(choices.pieces, pieces)):
+            if turned:
+                self._rooms[number] = arena.take(self._format.lanes * PANEL_BYTES)
             mine: dict[int, Matrix] = dict(by_row)
             blocks.clear()
             for name in self._changed:

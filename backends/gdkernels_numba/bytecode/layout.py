@@ -30,6 +30,7 @@ from gdkernels_numba.ir.vector import PANEL_BYTES, Format, padded
 from gdkernels_numba.plan import GRAIN, StepChoices
 from gdkernels_numba.vm.fields import WORD, StridedAddress
 from gdkernels_numba.vm.shared_words import TURN_BYTES, TURN_WORDS
+from gdkernels_numba.vm.tape import TAPE_BYTES
 
 __all__ = ["StepLayout", "runs_over"]
 
@@ -77,6 +78,8 @@ class StepLayout:
         The bytes from there to the same memory again, the second bank; 0 if there is none.
     zeros
         A row of a panel that nobody writes to.
+    tape
+        Where a thread that is alone notes the calls of a step.
     codes
         Where the numbers of rows are that the batch looks up, by the number of their node.
     gradients
@@ -160,6 +163,7 @@ class StepLayout:
         self.turns = arena.take(self.turn_bytes)
         self.zeros = arena.take(PANEL_BYTES)
         self.results = arena.take(2 * WORD)
+        self.tape = arena.take(TAPE_BYTES)
 
     # ---- what there is
 

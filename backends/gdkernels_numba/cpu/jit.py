@@ -26,6 +26,7 @@ _INSTALL = 'pip install "gdkernels[numba]"'
 
 _REVISION = "1"  # raised when other code is made of the same IR
 _SUFFIX = ".o"
+_MOST = 3  # the level of optimisation that kernels have
 _CHECKSUM = 32  # bytes of SHA-256 in front of the code: a damaged file is compiled again
 
 
@@ -57,7 +58,7 @@ def why_no_llvm() -> str | None:
     return None
 
 
-def load(key: str, write_ir: Callable[[], str], what: str, *, announced: bool = False) -> Code:
+def load(key: str, write_ir: Callable[[], str], what: str, *, announced: bool = False, effort: int = _MOST) -> Code:
     """Return the code called `key`: from the cache, or compiled from the IR that `write_ir` returns.
 
     Parameters
@@ -66,12 +67,14 @@ def load(key: str, write_ir: Callable[[], str], what: str, *, announced: bool = 
         The code's name in the message that is logged if compiling takes more than a second.
     announced
         Whether to say before it is compiled that this takes a while.
+    effort
+        The level of optimisation, from 0 to 3. Code that mostly decides takes half as long to compile by 1.
     """
     with undivided:
-        return _loaded(key, write_ir, what, announced)
+        return _loaded(key, write_ir, what, announced, effort)
 
 
-def _loaded(key: str, write_ir: Callable[[], str], what: str, announced: bool) -> Code:
+def _loaded(key: str, write_ir: Callable[[], str], what: str, announced: bool, effort: int) -> Code:
     folder = _folder()
     machine_code = None if folder is None else _read(folder / (key + _SUFFIX))
     if machine_code is None:
@@ -80,7 +83,7 @@ def _loaded(key: str, write_ir: Callable[[], str], what: str, announced: bool) -
             announce(f"compiling the engine for this processor, which takes some seconds{later}")
         started = time.perf_counter()
         text = write_ir()
-        machine_code = _compile(text)
+        machine_code = _compile(text, effort)
         if folder is not None:
             _keep(folder / (key + _SUFFIX), hashlib.sha256(machine_code).digest() + machine_code)
             _keep(folder / (key + ".ll"), text.encode())
@@ -111,19 +114,19 @@ def _target() -> Any:
     )
 
 
-def _compile(text: str) -> bytes:
+def _compile(text: str, effort: int = _MOST) -> bytes:
     machine = _target()
-    return bytes(machine.emit_object(_optimised(text, machine)))
+    return bytes(machine.emit_object(_optimised(text, machine, effort)))
 
 
-def _optimised(text: str, machine: Any) -> Any:
+def _optimised(text: str, machine: Any, effort: int = _MOST) -> Any:
     """Return the module that LLVM makes of this IR for `machine`."""
     import llvmlite.binding as llvm
 
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
     # The kernels use vectors already; LLVM only allocates registers, computes addresses and schedules.
-    options = llvm.PipelineTuningOptions(speed_level=3)
+    options = llvm.PipelineTuningOptions(speed_level=effort)
     options.loop_vectorization = options.slp_vectorization = False
     passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)

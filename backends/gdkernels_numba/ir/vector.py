@@ -126,10 +126,10 @@ class Vectors:
     def store(self, value: ir.Value, address: ir.Value) -> None:
         self.builder.store(value, self.function.pointer(address)).align = self.format.bytes
 
-    def prefetch(self, address: ir.Value) -> None:
-        """Prefetch a line of memory into the second-level cache; any address will do."""
-        read, second_level, data = (ir.Constant(I32, n) for n in (0, 2, 1))
-        self.function.call("llvm.prefetch.p0", VOID, self.function.pointer(address), read, second_level, data)
+    def prefetch(self, address: ir.Value, *, near: bool = False) -> None:
+        """Prefetch a line of memory into the second-level cache, or the first if `near`; any address will do."""
+        read, level, data = (ir.Constant(I32, n) for n in (0, 3 if near else 2, 1))
+        self.function.call("llvm.prefetch.p0", VOID, self.function.pointer(address), read, level, data)
 
     def prefetch_to_write(self, address: ir.Value) -> None:
         """Prefetch a line of memory for writing, which takes it from other cores; any address will do."""
@@ -356,6 +356,33 @@ class Vectors:
             mask = ir.Constant(ir.VectorType(I32, self.format.lanes), order)
             a = getattr(self, op)(a, self.builder.shuffle_vector(a, a, mask))
         return self.builder.extract_element(a, ir.Constant(I64, 0))
+
+    def sum_of_each(self, values: list[ir.Value]) -> list[ir.Value]:
+        """Return the scalars that `combine` makes of some vectors by "add", of a power of two of them at once."""
+        lanes, distance = self.format.lanes, self.format.lanes // 2
+        whose = [[k] * lanes for k in range(len(values))]  # for each vector and lane, whose sum that is a part of
+        while distance:
+            folded = [x ^ distance for x in range(lanes)]
+            half = len(values) // 2
+            if half:
+                low = [x if not x & distance else lanes + x for x in range(lanes)]
+                high = [k ^ distance for k in low]
+                whose = [
+                    [whose[k][x] if not x & distance else whose[k + half][x] for x in range(lanes)] for k in range(half)
+                ]
+                values = [
+                    self.add(*(self._shuffled(values[k], values[k + half], order) for order in (low, high)))
+                    for k in range(half)
+                ]
+            else:
+                values = [self.add(value, self._shuffled(value, value, folded)) for value in values]
+            distance //= 2
+        places = {row: (k, x) for k, rows in enumerate(whose) for x, row in enumerate(rows)}
+        return [self.builder.extract_element(values[k], ir.Constant(I64, x)) for _, (k, x) in sorted(places.items())]
+
+    def _shuffled(self, a: ir.Value, b: ir.Value, order: list[int]) -> ir.Value:
+        mask = ir.Constant(ir.VectorType(I32, self.format.lanes), order)
+        return self.builder.shuffle_vector(a, b, mask)
 
     def sums_of(self, values: list[ir.Value]) -> ir.Value:
         """Return the sum over the lanes of each of `lanes` vectors, in the lane of its number."""

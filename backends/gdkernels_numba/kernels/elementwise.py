@@ -152,13 +152,26 @@ class _LoopWriter:
 
     def _store_partial(self, op: str, variable: Variable, address: ir.Value) -> None:
         f, v = self.f, self.v
-        scalar = v.combine(_COMBINE[op], variable.get())
+        scalar = self._combined(op, variable)
         neutral = ir.Constant(self.format.scalar, _NEUTRAL[op])
         # Before the first panel, the old sums are garbage and may be NaN: select them or not, never multiply by zero.
         continues = f.builder.icmp_signed("==", f.first, ir.Constant(I64, 0))
         before = f.builder.select(continues, v.load_scalar(address), neutral)
         both = getattr(v, _COMBINE[op])(v.splat(scalar), v.splat(before))
         f.builder.store(self._first_lane(both), f.pointer(address))
+
+    def _combined(self, op: str, variable: Variable) -> ir.Value:
+        """Return the scalar that the lanes make; of a single column, the others have nothing to add."""
+        f, ends = self.f, []
+        with f.builder.if_else(f.is_less(1, f.columns)) as (several, one):
+            with several:
+                ends.append((self.v.combine(_COMBINE[op], variable.get()), f.builder.block))
+            with one:
+                ends.append((self._first_lane(variable.get()), f.builder.block))
+        found = f.builder.phi(self.format.scalar)
+        for value, block in ends:
+            found.add_incoming(value, block)
+        return found
 
     def _first_lane(self, value: ir.Value) -> ir.Value:
         return self.f.builder.extract_element(value, ir.Constant(I64, 0))

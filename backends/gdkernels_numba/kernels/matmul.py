@@ -207,6 +207,5 @@ def _write_dots_of(f: Function, v: Vectors, row: ir.Value, height: int) -> None:
         a.set(f.add(a.get(), f.a_panel))
         w.set(f.add(w.get(), panel))
         left.set(f.subtract(left.get(), here))
-    for i, total in enumerate(sums):
-        c = f.add(f.c, f.multiply(f.c_row, f.add(row, i)))
-        v.store(v.splat(v.combine("add", total.get())), c)
+    for i, scalar in enumerate(v.sum_of_each([total.get() for total in sums])):
+        v.store(v.splat(scalar), f.add(f.c, f.multiply(f.c_row, f.add(row, i))))

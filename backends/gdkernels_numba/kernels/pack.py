@@ -13,8 +13,9 @@ __all__ = ["MOVES", "transposed_lines", "write_moves"]
 
 # The plain matrix has `plain_row` bytes from row to row; the panels have `row` and `panel`.
 MOVES = {
-    # Row order[k] (row k where order is 0) of the plain matrix becomes row k of the panels.
-    "rows_in": ("rows", "columns", "plain", "plain_row", "panels", "row", "panel", "order"),
+    # Row order[k] (row k where order is 0) of the plain matrix becomes row k of the panels. So many numbers as `more`
+    # follow in the order: their rows may be brought near.
+    "rows_in": ("rows", "columns", "plain", "plain_row", "panels", "row", "panel", "order", "more"),
     "rows_out": ("rows", "columns", "plain", "plain_row", "panels", "row", "panel"),
     # Source and target lie within one panel each. Whole squares are moved, so both need room for them.
     "transpose": ("rows", "columns", "source", "source_row", "target", "target_row"),
@@ -62,14 +63,19 @@ def _rows_in(f: Function, v: Vectors) -> None:
 
 
 def _narrow_rows_in(f: Function, v: Vectors, place: Callable[[ir.Value], ir.Value]) -> None:
-    """Move rows of a few vectors, of which the last is masked: one after the other at full speed."""
+    """Move rows of a few vectors, of which the last is masked: one after the other at full speed.
+
+    Meanwhile the rows of the next call are brought near: they lie anywhere, and no processor foresees them.
+    """
     form = v.format
+    ahead = f.builder.select(f.is_less(f.more, f.rows), f.integer(0), f.rows)
     for count in range(1, _NARROW + 1):
         before = (count - 1) * form.lanes
         fits = f.builder.and_(f.is_less(before, f.columns), f.is_less(f.columns, before + form.lanes + 1))
         with f.builder.if_then(fits):
             mask = v.first_lanes(f.subtract(f.columns, before))
             with f.loop(f.rows) as k:
+                v.prefetch(place(f.add(k, ahead)), near=True)
                 plain, panel = place(k), f.add(f.panels, f.multiply(k, f.row))
                 for offset in range(0, (count - 1) * form.bytes, form.bytes):
                     v.store(v.load(f.add(plain, offset), align=form.size), f.add(panel, offset))

@@ -65,6 +65,8 @@ class SumGradient(NamedTuple):
     to: Annotated[StridedAddress, "the gradient"]
     to_pitch: Annotated[int, "bytes from row to row of it"]
     strip: Annotated[int, "bytes of `STRIP` rows of a symmetric matrix in the first factor; 0 for others"]
+    room: Annotated[int, "room for dᵀ a, which is transposed then; 0 where a block is computed as it is"] = 0
+    transpose: Annotated[int, "`transpose`"] = 0
     operands: Annotated[int, "how many strided addresses follow: what is written next, and brought near meanwhile"] = 0
 
 

@@ -5,7 +5,6 @@ from gdkernels_numba.vm.context import (
     address,
     operand,
     rows_of_piece,
-    set_operands,
     terms,
     terms_at_once,
     vectors,
@@ -38,26 +37,29 @@ from gdkernels_numba.vm.instructions import (
 )
 from gdkernels_numba.vm.intrinsics import call, number, set_number, set_word, word
 from gdkernels_numba.vm.progress import begin_change, end_change, is_held
+from gdkernels_numba.vm.tape import MOVE_AMONG_BLOCKS, SUM_PARTS, issue, issue_loop, note
 from gdkernels_numba.vm.thread_context import CONTEXT
 from gdkernels_numba.vm.values import run_on_value
 
-__all__ = ["run_blocks", "run_on_blocks"]
+__all__ = ["move_among_blocks", "run_blocks", "run_on_blocks", "run_sum"]
 
 _FIRST, _STOP = 0, 1  # words of the bounds
 
 
-def run_gradient(context: int, i: int, down: int, across: int, rows: int, count: int, batch: int) -> None:
-    """Compute a block of the gradient of a weight matrix from the whole batch."""
+def run_gradient(context: int, i: int, down: int, across: int, rows: int, columns: int, batch: int) -> None:
+    """Compute a block of the gradient of a weight matrix from the whole batch, or its transpose first."""
     at = SUM_GRADIENT.at
     chunk, depth, rest = word(context, CONTEXT.sums_depth), terms(context, batch), 1
     if word(context, CONTEXT.sums_by_piece):
         chunk, rest = rows_of_piece(context, batch), 0
     kernel, a_pitch, a_panel, a_term = word(i, at.kernel), word(i, at.a_pitch), word(i, at.a_panel), word(i, at.a_term)
     d_pitch, to_pitch, written = word(i, at.d_pitch), word(i, at.to_pitch), word(i, at.operands)
-    a, d = address(i, at.a, down, 0), address(i, at.d, 0, across)
-    to = address(i, at.to, down, across)
+    a, d = address(i, at.a, down, across), address(i, at.d, down, across)
+    to, high, count, room = address(i, at.to, down, across), rows, vectors(context, columns), word(i, at.room)
+    if room:
+        to, to_pitch, high, count = room, d_pitch, columns, vectors(context, rows)
     # Of a block on the diagonal of a symmetric matrix, rows end with the diagonal.
-    strip, high = word(i, at.strip), rows
+    strip, last = word(i, at.strip), high
     if strip and down == across:
         high = STRIP
     k = 0
@@ -68,17 +70,20 @@ def run_gradient(context: int, i: int, down: int, across: int, rows: int, count:
         if chunks_left < written:
             soon = operand(i + WORD * SUM_GRADIENT.size, chunks_left, down, across)
         row, first, target = 0, a, to
-        while row < rows:
-            some, wide = min(high, rows - row), count
-            if high < rows:
+        while row < last:
+            some, wide = min(high, last - row), count
+            if high < last:
                 wide = min(count, vectors(context, row + some))
-            call(kernel, (some, here, wide, first, a_pitch, a_panel, d, d_pitch, target, to_pitch, k, soon))
+            issue(context, kernel, (some, here, wide, first, a_pitch, a_panel, d, d_pitch, target, to_pitch, k, soon))
             row += high
             first += strip
             target += high * to_pitch
         a += chunk * a_term
         d += chunk * d_pitch
         k += here
+    if room:
+        to = address(i, at.to, down, across)
+        issue(context, word(i, at.transpose), (columns, rows, room, d_pitch, to, word(i, at.to_pitch)))
 
 
 def multiply_back(context: int, i: int, across: int, rows: int, columns: int, batch: int) -> None:
@@ -89,10 +94,11 @@ def multiply_back(context: int, i: int, across: int, rows: int, columns: int, ba
     w, w_pitch = address(i, at.w, 0, across), word(i, at.w_pitch)
     c, c_pitch = word(i, at.c), word(i, at.c_pitch)
     if transpose:
-        call(transpose, (rows, columns, w, w_pitch, to, PANEL_BYTES))
-        call(kernel, (batch, columns, vectors(context, rows), d, d_pitch, 0, to, PANEL_BYTES, c, c_pitch, across, 0))
+        issue(context, transpose, (rows, columns, w, w_pitch, to, PANEL_BYTES))
+        wide = vectors(context, rows)
+        issue(context, kernel, (batch, columns, wide, d, d_pitch, 0, to, PANEL_BYTES, c, c_pitch, across, 0))
     else:
-        call(kernel, (batch, columns, rows, d, d_pitch, w, w_pitch, c, c_pitch, across))
+        issue(context, kernel, (batch, columns, rows, d, d_pitch, w, w_pitch, c, c_pitch, across))
 
 
 def run_column_sums(context: int, i: int, across: int, count: int, batch: int) -> None:
@@ -103,7 +109,7 @@ def run_column_sums(context: int, i: int, across: int, count: int, batch: int) -
         chunk = rows_of_piece(context, batch)
     d, to = address(i, at.d, 0, across), address(i, at.to, 0, across)
     while row < batch:
-        call(word(i, at.kernel), (min(chunk, batch - row), count, d, d_pitch, to, row))
+        issue(context, word(i, at.kernel), (min(chunk, batch - row), count, d, d_pitch, to, row))
         d += chunk * d_pitch
         row += chunk
 
@@ -112,11 +118,11 @@ def run_on_block(context: int, i: int, down: int, across: int, rows: int, column
     """Run an instruction on the block of `rows` by `columns` that is `down` below the first and `across` beside it."""
     opcode, count = word(i, HEADER.opcode), vectors(context, columns)
     if opcode == SUM_GRADIENT.opcode:
-        run_gradient(context, i, down, across, rows, count, batch)
+        run_gradient(context, i, down, across, rows, columns, batch)
     elif opcode == LOOP_OVER_BLOCK.opcode:
         loop = LOOP_OVER_BLOCK.at
-        operands = set_operands(context, i + WORD * LOOP_OVER_BLOCK.size, word(i, loop.operands), down, across)
-        call(word(i, loop.kernel), (rows, columns, word(i, loop.pitch), operands, 1))
+        operands, operand_count, pitch = i + WORD * LOOP_OVER_BLOCK.size, word(i, loop.operands), word(i, loop.pitch)
+        issue_loop(context, word(i, loop.kernel), rows, columns, pitch, operands, operand_count, down, across, 1)
     elif opcode == MULTIPLY_BACK.opcode:
         multiply_back(context, i, across, rows, columns, batch)
     elif opcode == SUM_COLUMNS.opcode:
@@ -125,18 +131,19 @@ def run_on_block(context: int, i: int, down: int, across: int, rows: int, column
         move = TRANSPOSE_BLOCK.at
         source, source_pitch = address(i, move.source, down, across), word(i, move.source_pitch)
         target, target_pitch = address(i, move.target, down, across), word(i, move.target_pitch)
-        call(word(i, move.kernel), (rows, columns, source, source_pitch, target, target_pitch))
+        issue(context, word(i, move.kernel), (rows, columns, source, source_pitch, target, target_pitch))
     elif opcode == PACK_BLOCK.opcode:
         pack = PACK_BLOCK.at
         source, source_pitch = address(i, pack.source, down, across), word(i, pack.source_pitch)
         right = address(i, pack.right, down, across) if word(i, pack.right.base) else 0
         back_form = address(i, pack.back, down, across) if word(i, pack.back.base) else 0
-        pitches = (word(i, pack.right_pitch), word(i, pack.back_pitch))
-        call(word(i, pack.kernel), (rows, columns, source, source_pitch, right, pitches[0], back_form, pitches[1]))
+        right_pitch, back_pitch = word(i, pack.right_pitch), word(i, pack.back_pitch)
+        given = (rows, columns, source, source_pitch, right, right_pitch, back_form, back_pitch)
+        issue(context, word(i, pack.kernel), given)
     elif opcode == ADD_BLOCK.opcode and word(i, ADD_BLOCK.at.piece) < busy:
         add = ADD_BLOCK.at
         source, target = address(i, add.source, down, across), address(i, add.target, down, across)
-        call(word(i, add.kernel), (rows, count, source, target, word(i, add.pitch)))
+        issue(context, word(i, add.kernel), (rows, count, source, target, word(i, add.pitch)))
 
 
 def run_blocks(context: int, i: int, batch: int, busy: int) -> None:
@@ -198,6 +205,12 @@ def run_sum(i: int, part_bytes: int) -> None:
     set_number(word(i, at.target), total)
 
 
+def move_among_blocks(context: int, i: int, batch: int) -> None:
+    """Add rows to a gradient by their numbers, or clear those."""
+    start, order = word(context, CONTEXT.start), word(context, CONTEXT.order)
+    call(word(i, ADD_BY_CODE.at.kernel), (i, 0, batch, start, order))
+
+
 def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
     """Run the stream of an update, or one before or after all steps; `busy` pieces had rows."""
     i = stream
@@ -210,33 +223,36 @@ def run_on_blocks(context: int, stream: int, batch: int, busy: int) -> None:
             run_changes(context, i, batch, busy)
             length += word(i, CHANGE_BLOCKS.at.body)
         elif opcode <= LAST_MOVE:
-            start, order = word(context, CONTEXT.start), word(context, CONTEXT.order)
-            call(word(i, ADD_BY_CODE.at.kernel), (i, 0, batch, start, order))
+            move_among_blocks(context, i, batch)
+            note(context, MOVE_AMONG_BLOCKS, i, 0, 0)
         elif opcode == LOOP_OVER_NUMBERS.opcode:
             loop = LOOP_OVER_NUMBERS.at
-            operands = set_operands(context, i + WORD * LOOP_OVER_NUMBERS.size, word(i, loop.operands), 0, 0)
-            call(word(i, loop.kernel), (0, 0, 0, operands, 1))
+            operands, count = i + WORD * LOOP_OVER_NUMBERS.size, word(i, loop.operands)
+            issue_loop(context, word(i, loop.kernel), 0, 0, 0, operands, count, 0, 0, 1)
         elif opcode in (LOOP_OVER_VALUE.opcode, MULTIPLY_VALUES.opcode, SUM_COLUMNS_OF_VALUE.opcode):
             run_on_value(context, i)
         elif opcode == SUM_OVER_PIECES.opcode:
             run_sum(i, word(context, CONTEXT.partial_bytes))
+            note(context, SUM_PARTS, i, word(context, CONTEXT.partial_bytes), 0)
         elif opcode == ADD_TO_RESULT.opcode:
             source, target = word(i, ADD_TO_RESULT.at.source), word(i, ADD_TO_RESULT.at.target)
             set_number(target, number(target) + number(source))
         elif opcode == LOAD_PARAMETER.opcode:
             load = LOAD_PARAMETER.at
             plain, plain_row, panels = word(i, load.plain), word(i, load.plain_row), load.panels
-            call(
+            issue(
+                context,
                 word(i, load.kernel),
                 (
                     word(i, load.rows), word(i, load.columns), plain, plain_row,
-                    word(i, panels.base), word(i, panels.down), word(i, panels.across), 0,
+                    word(i, panels.base), word(i, panels.down), word(i, panels.across), 0, 0,
                 ),
             )  # fmt: skip
         elif opcode == STORE_PARAMETER.opcode:
             store = STORE_PARAMETER.at
             plain, plain_row, panels = word(i, store.plain), word(i, store.plain_row), store.panels
-            call(
+            issue(
+                context,
                 word(i, store.kernel),
                 (
                     word(i, store.rows), word(i, store.columns), plain, plain_row,

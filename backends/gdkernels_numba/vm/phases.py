@@ -12,11 +12,12 @@ from gdkernels_numba.vm.instructions import HEADER, TOTALS
 from gdkernels_numba.vm.intrinsics import number, set_number, set_word, word
 from gdkernels_numba.vm.progress import begin_change, end_change, is_held
 from gdkernels_numba.vm.rows import run_on_rows
+from gdkernels_numba.vm.tape import CLEAR_PARTS, KEEP_PARTS, note
 from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = [
-    "LOADING", "context_of", "phase_in_step", "phase_of_rows", "phase_of_shared_update", "phases_of_run",
-    "pieces_of_phase", "run_piece", "run_step",
+    "LOADING", "add_to_totals", "clear_parts", "context_of", "keep_parts", "phase_in_step", "phase_of_rows",
+    "phase_of_shared_update", "phases_of_run", "pieces_of_phase", "run_piece", "run_step", "set_numbers",
 ]  # fmt: skip
 
 LOADING = 2  # phases, before the first step
@@ -78,6 +79,13 @@ def clear_parts(context: int) -> None:
         set_number(word(context, CONTEXT.partials) + WORD * k, 0.0)
 
 
+def keep_parts(context: int, piece: int) -> None:
+    """Leave what a piece of the rows has found of the totals where updates look for it."""
+    found = word(context, CONTEXT.found) + piece * word(context, CONTEXT.partial_bytes)
+    for k in range(word(context, CONTEXT.partial_count)):
+        set_number(found + WORD * k, number(word(context, CONTEXT.partials) + WORD * k))
+
+
 def run_rows(context: int, piece: int, segment: int, step: int, start: int, batch: int, turn: int) -> None:
     """Do a piece of a phase of rows, in a context that nobody else uses meanwhile."""
     set_numbers(context, step, start)
@@ -94,6 +102,7 @@ def run_rows(context: int, piece: int, segment: int, step: int, start: int, batc
     stream = word(context, CONTEXT.tile)
     if segment == 0:
         clear_parts(context)
+        note(context, CLEAR_PARTS, 0, 0, 0)
     else:
         stream = word(context, CONTEXT.resume)
     goes_on, end = 0, 0
@@ -104,9 +113,8 @@ def run_rows(context: int, piece: int, segment: int, step: int, start: int, batc
         goes_on = 1
     if segment < word(context, CONTEXT.segments) - 1:
         set_word(context, CONTEXT.resume, end + WORD * word(end, HEADER.length))
-    found = word(context, CONTEXT.found) + piece * word(context, CONTEXT.partial_bytes)
-    for k in range(word(context, CONTEXT.partial_count)):
-        set_number(found + WORD * k, number(word(context, CONTEXT.partials) + WORD * k))
+    keep_parts(context, piece)
+    note(context, KEEP_PARTS, piece, 0, 0)
 
 
 def add_to_totals(context: int, ended: int) -> None:
@@ -124,6 +132,7 @@ def run_update(context: int, piece: int, which: int, step: int, start: int, batc
     set_numbers(context, step, start)
     if which == 0:
         clear_parts(context)
+        note(context, CLEAR_PARTS, 0, 0, 0)
     share = rows_of_piece(context, batch)
     busy = 1 if share == batch else (batch + share - 1) // share
     stream = word(context, CONTEXT.update + which)

@@ -2,7 +2,7 @@
 
 from gdkernels_numba.ir.vector import GRANULE, LINE, PANEL_BYTES
 from gdkernels_numba.vm.blocks import run_blocks
-from gdkernels_numba.vm.context import address, set_operands, terms, terms_at_once, vectors
+from gdkernels_numba.vm.context import address, terms, terms_at_once, vectors
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import (
     ADD_TILE_GRADIENT,
@@ -24,18 +24,18 @@ from gdkernels_numba.vm.instructions import (
 )
 from gdkernels_numba.vm.intrinsics import call, load_atomic, word
 from gdkernels_numba.vm.shared_words import COUNT_BITS
+from gdkernels_numba.vm.tape import MOVE_ON_ROWS, issue, issue_loop, note
 from gdkernels_numba.vm.thread_context import CONTEXT
 
-__all__ = ["run_on_rows"]
+__all__ = ["move_on_rows", "run_on_rows"]
 
 
 def run_loop(context: int, i: int, row: int, rows: int, panel: int) -> None:
     """Run the loop at `i` on one panel of a tile."""
     at, width = LOOP_OVER_TILE.at, word(context, CONTEXT.panel)
-    operands = set_operands(context, i + WORD * LOOP_OVER_TILE.size, word(i, at.operands), row, panel)
     columns = min(width, word(i, at.columns) - panel * width)
-    first = 1 if panel == 0 else 0
-    call(word(i, at.kernel), (rows, columns, word(i, at.pitch), operands, first))
+    operands, count, first = i + WORD * LOOP_OVER_TILE.size, word(i, at.operands), 1 if panel == 0 else 0
+    issue_loop(context, word(i, at.kernel), rows, columns, word(i, at.pitch), operands, count, row, panel, first)
 
 
 def run_pack(context: int, i: int, row: int, rows: int, panel: int) -> None:
@@ -54,7 +54,8 @@ def run_pack(context: int, i: int, row: int, rows: int, panel: int) -> None:
         word(i, at.right_pitch),
         word(i, at.transposed.across),
     )
-    call(
+    issue(
+        context,
         word(i, at.kernel),
         (
             rows, columns, source, word(i, at.pitch),
@@ -94,7 +95,7 @@ def run_product(context: int, i: int, row: int, rows: int) -> None:
         ahead, behind, k = a, b, 0
         while k < depth:
             here = terms_at_once(chunk, depth - k)
-            call(kernel, (rows, here, across, ahead, a_pitch, a_panel, behind, b_pitch, c, c_pitch, k, 0))
+            issue(context, kernel, (rows, here, across, ahead, a_pitch, a_panel, behind, b_pitch, c, c_pitch, k, 0))
             ahead += a_panel * chunk_panels
             behind += b_pitch * chunk
             k += here
@@ -121,8 +122,8 @@ def run_tile_gradient(context: int, i: int, row: int, rows: int, goes_on: int) -
     while depth > 0:
         d, to, columns, here = address(i, at.d, row, 0), first, word(i, at.columns), min(width, depth)
         while columns > 0:
-            across = vectors(context, min(width, columns))
-            call(kernel, (here, count, across, a, a_pitch, a_panel, d, word(i, at.d_pitch), to, to_pitch, goes_on, 0))
+            across, d_pitch = vectors(context, min(width, columns)), word(i, at.d_pitch)
+            issue(context, kernel, (here, count, across, a, a_pitch, a_panel, d, d_pitch, to, to_pitch, goes_on, 0))
             d += word(i, at.d.across)
             to += to_panel
             columns -= width
@@ -137,7 +138,7 @@ def run_tile_sums(context: int, i: int, row: int, rows: int, goes_on: int) -> No
     d, to = address(i, at.d, row, 0), word(i, at.to) + word(context, CONTEXT.gradient_shift)
     while columns > 0:
         across = vectors(context, min(width, columns))
-        call(word(i, at.kernel), (rows, across, d, word(i, at.d_pitch), to, goes_on))
+        issue(context, word(i, at.kernel), (rows, across, d, word(i, at.d_pitch), to, goes_on))
         d += word(i, at.d.across)
         to += PANEL_BYTES
         columns -= width
@@ -149,19 +150,9 @@ def run_gather(context: int, i: int, row: int, rows: int, start: int) -> None:
     plain, plain_row, numbers = word(i, at.plain), word(i, at.plain_row), order + WORD * (start + row)
     if order == 0:
         plain, numbers = plain + (start + row) * plain_row, 0
-    to, to_panel = address(i, at.to, row, 0), word(i, at.to.across)
-    call(word(i, at.kernel), (rows, word(i, at.columns), plain, plain_row, to, word(i, at.pitch), to_panel, numbers))
-
-
-def run_dots(context: int, i: int, row: int, rows: int) -> None:
-    """Multiply the rows of a tile with one row of weights."""
-    at = DOT_ROWS.at
-    a, a_panel, c = address(i, at.a, row, 0), word(i, at.a.across), address(i, at.c, row, 0)
-    call(
-        word(i, at.kernel),
-        (rows, word(i, at.depth), a, word(i, at.a_pitch), a_panel, word(i, at.w), c, word(i, at.c_pitch)),
-    )
-    run_body(context, i + WORD * DOT_ROWS.size, word(i, at.body), row, rows, 0)
+    to, to_panel, pitch = address(i, at.to, row, 0), word(i, at.to.across), word(i, at.pitch)
+    more = word(context, CONTEXT.records) * word(context, CONTEXT.epochs) - start - row - rows
+    call(word(i, at.kernel), (rows, word(i, at.columns), plain, plain_row, to, pitch, to_panel, numbers, more))
 
 
 def run_scatter(i: int, row: int, rows: int, start: int) -> None:
@@ -171,6 +162,33 @@ def run_scatter(i: int, row: int, rows: int, start: int) -> None:
     plain = word(i, at.plain) + (start + row) * plain_row
     source, panel = address(i, at.source, row, 0), word(i, at.source.across)
     call(word(i, at.kernel), (rows, word(i, at.columns), plain, plain_row, source, word(i, at.pitch), panel))
+
+
+def move_on_rows(context: int, i: int, row: int, rows: int, start: int) -> None:
+    """Bring the rows of a tile in or out, or move them by numbers; the batch begins at `start` of the order."""
+    opcode = word(i, HEADER.opcode)
+    if opcode == GATHER_PANELS.opcode:
+        run_gather(context, i, row, rows, start)
+    elif opcode == GATHER_COLUMN.opcode:  # in the order of the run already
+        at = GATHER_COLUMN.at
+        plain = word(i, at.plain) + (start + row) * word(i, at.plain_row)
+        call(word(i, at.kernel), (1, rows, plain, 0, word(i, at.to), 0, PANEL_BYTES, 0, 0))
+    elif opcode == SCATTER_ROWS.opcode:
+        run_scatter(i, row, rows, start)
+    else:
+        call(word(i, COPY_COLUMNS.at.kernel), (i, row, rows, start + row, word(context, CONTEXT.order)))
+
+
+def run_dots(context: int, i: int, row: int, rows: int) -> None:
+    """Multiply the rows of a tile with one row of weights."""
+    at = DOT_ROWS.at
+    a, a_panel, c = address(i, at.a, row, 0), word(i, at.a.across), address(i, at.c, row, 0)
+    issue(
+        context,
+        word(i, at.kernel),
+        (rows, word(i, at.depth), a, word(i, at.a_pitch), a_panel, word(i, at.w), c, word(i, at.c_pitch)),
+    )
+    run_body(context, i + WORD * DOT_ROWS.size, word(i, at.body), row, rows, 0)
 
 
 def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes_on: int) -> int:
@@ -196,24 +214,17 @@ def run_on_rows(context: int, stream: int, start: int, row: int, rows: int, goes
         elif opcode == DOT_ROWS.opcode:
             run_dots(context, i, row, rows)
             length += word(i, DOT_ROWS.at.body)
-        elif opcode <= LAST_MOVE:
-            call(word(i, COPY_COLUMNS.at.kernel), (i, row, rows, start + row, word(context, CONTEXT.order)))
-        elif opcode == GATHER_PANELS.opcode:
-            run_gather(context, i, row, rows, start)
-        elif opcode == GATHER_COLUMN.opcode:  # in the order of the run already
-            at = GATHER_COLUMN.at
-            plain = word(i, at.plain) + (start + row) * word(i, at.plain_row)
-            call(word(i, at.kernel), (1, rows, plain, 0, word(i, at.to), 0, PANEL_BYTES, 0))
+        elif opcode <= LAST_MOVE or opcode in (GATHER_PANELS.opcode, GATHER_COLUMN.opcode, SCATTER_ROWS.opcode):
+            move_on_rows(context, i, row, rows, start)
+            note(context, MOVE_ON_ROWS, i, row, rows)
         elif opcode == ADD_TILE_GRADIENT.opcode:
             run_tile_gradient(context, i, row, rows, goes_on)
         elif opcode == ADD_TILE_SUMS.opcode:
             run_tile_sums(context, i, row, rows, goes_on)
         elif opcode == LOOP_OVER_COLUMN.opcode:
             loop = LOOP_OVER_COLUMN.at
-            operands = set_operands(context, i + WORD * LOOP_OVER_COLUMN.size, word(i, loop.operands), 0, 0)
-            call(word(i, loop.kernel), (1, rows, 0, operands, 1))
-        elif opcode == SCATTER_ROWS.opcode:
-            run_scatter(i, row, rows, start)
+            operands, count = i + WORD * LOOP_OVER_COLUMN.size, word(i, loop.operands)
+            issue_loop(context, word(i, loop.kernel), 1, rows, 0, operands, count, 0, 0, 1)
         elif opcode == FOR_BLOCKS.opcode:
             run_blocks(context, i, rows, 0)
             length += word(i, FOR_BLOCKS.at.body)

@@ -4,8 +4,10 @@
 64-bit integer, in most cases an address. Threads share the pieces of each phase, and sums have a fixed order.
 """
 
-from gdkernels_numba.vm.intrinsics import call, word
+from gdkernels_numba.vm.intrinsics import call, set_word, word
 from gdkernels_numba.vm.phases import LOADING, phases_of_run, run_piece, run_step
+from gdkernels_numba.vm.replay import replay_step
+from gdkernels_numba.vm.tape import TAPE, begin_tape, end_tape
 from gdkernels_numba.vm.thread_context import CONTEXT
 from gdkernels_numba.vm.turns import take_turns
 
@@ -18,11 +20,24 @@ def run_alone(context: int) -> None:
     for phase in range(LOADING):
         for piece in range(word(context, CONTEXT.update_pieces)):
             run_piece(context, phase, piece, 0, 0)
-    for epoch in range(word(context, CONTEXT.epochs)):
+    epochs, tape = word(context, CONTEXT.epochs), word(context, CONTEXT.tape)
+    set_word(tape, TAPE.end, 0)
+    first = 1 if epochs * steps > 1 and records >= size else 0
+    for epoch in range(epochs):
         for step in range(steps):
             batch = min(size, records - step * size)
-            ended = epoch if step == steps - 1 else -1
-            run_step(context, epoch * steps + step, epoch * records + step * size, batch, ended)
+            number, start, ended = epoch * steps + step, epoch * records + step * size, epoch
+            if step < steps - 1:
+                ended = -1
+            if batch == size and word(tape, TAPE.end):
+                replay_step(context, number, start, batch, ended)
+            elif first:
+                begin_tape(context)
+                run_step(context, number, start, batch, ended)
+                end_tape(context)
+                first = 0
+            else:
+                run_step(context, number, start, batch, ended)
     for piece in range(word(context, CONTEXT.update_pieces)):
         run_piece(context, phases_of_run(context) - 1, piece, 0, 0)
 

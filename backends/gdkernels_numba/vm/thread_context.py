@@ -56,6 +56,7 @@ class ThreadContext(NamedTuple):
     fifth_update: Annotated[int, "as before"]
     result: Annotated[int, "the stream that the first piece of the last update runs once, in the end"]
     after: Annotated[int, "the stream that is run once, in the end"]
+    tape: Annotated[int, "where a thread that is alone notes the calls of a step"]
     totals: Annotated[int, "the sums of E and of the gradient's norm over the steps of an epoch"]
     order: Annotated[int, "the numbers of the rows to use, or 0 for all in turn; set for every run"] = 0
     records: Annotated[int, "how many rows are used; set for every run"] = 0

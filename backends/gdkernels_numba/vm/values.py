@@ -1,6 +1,6 @@
 """What is computed of parameters alone: loops, products and sums of columns, each on a whole matrix or vector."""
 
-from gdkernels_numba.vm.context import address, set_operands, terms_at_once, vectors
+from gdkernels_numba.vm.context import address, terms_at_once, vectors
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import (
     HEADER,
@@ -8,7 +8,8 @@ from gdkernels_numba.vm.instructions import (
     MULTIPLY_VALUES,
     SUM_COLUMNS_OF_VALUE,
 )
-from gdkernels_numba.vm.intrinsics import call, word
+from gdkernels_numba.vm.intrinsics import word
+from gdkernels_numba.vm.tape import issue, issue_loop
 from gdkernels_numba.vm.thread_context import CONTEXT
 
 __all__ = ["run_on_value"]
@@ -18,9 +19,9 @@ def run_loop_over_value(context: int, i: int) -> None:
     at, width = LOOP_OVER_VALUE.at, word(context, CONTEXT.panel)
     columns, panel = word(i, at.columns), 0
     while columns > 0:
-        operands = set_operands(context, i + WORD * LOOP_OVER_VALUE.size, word(i, at.operands), 0, panel)
-        first = 1 if panel == 0 else 0
-        call(word(i, at.kernel), (word(i, at.rows), min(width, columns), word(i, at.pitch), operands, first))
+        operands, count, first = i + WORD * LOOP_OVER_VALUE.size, word(i, at.operands), 1 if panel == 0 else 0
+        rows, wide, pitch = word(i, at.rows), min(width, columns), word(i, at.pitch)
+        issue_loop(context, word(i, at.kernel), rows, wide, pitch, operands, count, 0, panel, first)
         panel += 1
         columns -= width
 
@@ -38,7 +39,8 @@ def multiply_values(context: int, i: int) -> None:
         ahead, behind, k = word(i, at.a.base), address(i, at.b, 0, panel), 0
         while k < depth:
             here, c = terms_at_once(chunk, depth - k), address(i, at.c, 0, panel)
-            call(
+            issue(
+                context,
                 word(i, at.kernel),
                 (word(i, at.rows), here, across, ahead, a_pitch, a_panel, behind, b_pitch, c, c_pitch, k, 0),
             )
@@ -55,7 +57,7 @@ def sum_columns_of_value(context: int, i: int) -> None:
     while columns > 0:
         across = vectors(context, min(width, columns))
         source, to = address(i, at.source, 0, panel), address(i, at.to, 0, panel)
-        call(word(i, at.kernel), (word(i, at.rows), across, source, word(i, at.source.down), to, 0))
+        issue(context, word(i, at.kernel), (word(i, at.rows), across, source, word(i, at.source.down), to, 0))
         panel += 1
         columns -= width
 

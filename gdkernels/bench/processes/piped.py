@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from gdkernels.bench.participants.participant import ParticipantError
@@ -42,11 +44,19 @@ class PipedProcess:
         Its command line, before the number of threads.
     environment
         Variables that only this process sees.
+    family
+        Whether the processes that it starts end with it.
     """
 
     def __init__(
-        self, module: str, *arguments: str, threads: int, environment: Mapping[str, str] | None = None
+        self,
+        module: str,
+        *arguments: str,
+        threads: int,
+        environment: Mapping[str, str] | None = None,
+        family: bool = False,
     ) -> None:
+        self._family = family
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process is)
         self._late = False
         self._process = subprocess.Popen(
@@ -56,6 +66,7 @@ class PipedProcess:
             stderr=self._messages,
             text=True,
             env={**os.environ, **thread_settings(threads), **(environment or {})},
+            start_new_session=family,
         )
 
     def ask(self, question: Mapping[str, Any], seconds: float = 600.0) -> dict[str, Any]:
@@ -88,12 +99,18 @@ class PipedProcess:
         return answer
 
     def close(self) -> None:
-        self._process.kill()
+        self._kill()
         self._process.communicate()
         self._messages.close()
 
     def _give_up(self) -> None:
         self._late = True
+        self._kill()
+
+    def _kill(self) -> None:
+        if self._family:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
 
     def _last_words(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -118,9 +119,13 @@ class Checkpointer:
         self._signals.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._signals.__exit__()
-        self._close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._close()  # before a signal can interrupt again
+        finally:
+            self._signals.__exit__(kind, error, traceback)
 
     def segment(self, multiply_adds: int, batch: int) -> int:
         """Return how many steps run at a time. Sizes alone decide, so that sums have the same order every time.

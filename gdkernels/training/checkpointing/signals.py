@@ -25,8 +25,9 @@ class _Handler:
 class StopSignals:
     """Within this context the first signal only sets `asked`; a second SIGINT interrupts at once.
 
-    Only Python's main thread can handle signals; in other threads nothing changes. A signal that is ignored stays
-    ignored, as SIGHUP under nohup.
+    A signal that comes when nobody looks at `asked` any more is sent once more after the context, to whatever handles
+    it there. Only Python's main thread can handle signals; in other threads nothing changes. A signal that is ignored
+    stays ignored, as SIGHUP under nohup.
     """
 
     def __init__(self) -> None:
@@ -34,18 +35,32 @@ class StopSignals:
         self._before: dict[signal.Signals, _Handler] = {}
 
     def __enter__(self) -> StopSignals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    action = _action(number)
-                    self._before[number] = _Handler(signal.signal(number, self._note), action)
+        try:
+            if threading.current_thread() is threading.main_thread():
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    if (handler := signal.getsignal(number)) is not signal.SIG_IGN:
+                        self._before[number] = _Handler(handler, _action(number))  # first: a signal may be heard here
+                        signal.signal(number, self._note)
+        except BaseException:
+            self._give_back()
+            raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for number, before in self._before.items():
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        try:
+            self._give_back()
+        finally:
+            self._give_back()  # all of them, where another signal was heard on the way: nobody would hear them again
+        if self.asked is not None and not isinstance(error, KeyboardInterrupt):
+            signal.raise_signal(self.asked)
+
+    def _give_back(self) -> None:
+        while self._before:
+            number, before = next(reversed(self._before.items()))
             # Python has None for a handler that is not its own, and takes none.
             signal.signal(number, signal.SIG_DFL if before.handler is None else before.handler)
             _set_action(number, before.action)
+            del self._before[number]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.asked = signal.Signals(number)

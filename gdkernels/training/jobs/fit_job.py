@@ -26,7 +26,7 @@ from gdkernels.system.threads import ThreadBound, thread_bound
 from gdkernels.training.checkpointing import Cadence, Checkpointer, Run, subfolder
 from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.fit import Fit
-from gdkernels.training.fit_identity import digest_of_arrays
+from gdkernels.training.fit_identity import digest_of_arrays, identity
 from gdkernels.training.history import Epoch, History
 from gdkernels.training.jobs.threads import GivenUpError
 from gdkernels.training.placement import Placed
@@ -200,12 +200,17 @@ class FitJob:
 
     def identity(self) -> dict[str, Any]:
         """Return what ranks that deal such jobs among them must share of this one, besides the data."""
-        own: dict[str, Any] = {"seed": self.trainer.mlp.network.seed, **self.trainer.settings.as_dict()}
+        binding = self.train.binding
+        computing = {"backend": binding.backend.name, "precision": binding.precision}
+        own: dict[str, Any] = identity(self.trainer.runner, self.asked) | computing
         for name, at in (("rows", self.rows), ("validation rows", self.left_out)):
             own[name] = None if at is None else sha256(np.ascontiguousarray(at).tobytes()).hexdigest()
         own["initial parameters"] = digest_of_arrays(self.trainer.mlp.network.host_parameters())
         own["validation"] = self.validation if isinstance(self.validation, float) else None
-        return own | self.asked.identity()
+        if (order := self.trainer.runner.order) is not None:
+            first = np.asarray(order(self.trainer.epochs_done, len(self._records()[0])))
+            own["order of the records"] = sha256(np.ascontiguousarray(first).tobytes()).hexdigest()
+        return own
 
     def state(self) -> dict[str, Any]:
         """Return by name what the fit leaves, on the host."""

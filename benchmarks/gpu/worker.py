@@ -1,0 +1,51 @@
+"""The process that does items: ``python -m benchmarks.gpu.worker CORES``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from benchmarks.gpu.parts import PARTS, Items
+from gdkernels.bench.processes.piped import answer_with
+
+__all__ = ["serve"]
+
+
+def serve(parts: Mapping[str, Items]) -> None:
+    """Do the items that are asked for, by their parts and names."""
+
+    def done(question: dict[str, Any]) -> dict[str, Any]:
+        measure = parts[question["part"]][question["item"]].measure
+        try:
+            return {"value": _writable(measure())}
+        except Exception as error:  # one item that fails must not end the others
+            return {"wrong": f"{type(error).__name__}: {error}", "works": _device_works()}
+
+    def begin() -> Callable[[dict[str, Any]], dict[str, Any]]:
+        return done
+
+    answer_with(begin)
+
+
+def _device_works() -> bool:
+    """Return whether this process can still use the device: after some errors, every call fails."""
+    try:
+        import cupy
+
+        return float(cupy.ones(2).sum()) == 2.0
+    except Exception:
+        return False
+
+
+def _writable(value: Any) -> Any:
+    """Return `value` with words in place of what JSON has no numbers for."""
+    if isinstance(value, Mapping):
+        return {str(key): _writable(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_writable(v) for v in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+if __name__ == "__main__":
+    serve(PARTS)
