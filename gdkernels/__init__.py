@@ -20,6 +20,7 @@ from gdkernels.errors import (
     TraceError,
 )
 from gdkernels.system.moved import keep_old_names
+from gdkernels.system.short_names import import_by_short_names
 from gdkernels.system.version import __version__ as __version__
 
 __all__ = [
@@ -89,11 +90,12 @@ _HOMES = {
     "training.trainer": ("Trainer",),
 }
 _MODULE_OF = {name: f"gdkernels.{home}" for home, names in _HOMES.items() for name in names}
-_MODULES = {
-    name: f"gdkernels.definition.{name}"
+_SHORT = {
+    f"gdkernels.{name}": f"gdkernels.definition.{name}"
     for name in ("activations", "blocks", "losses", "optimizers", "schedules", "solvers")
 }
-_MODULES |= {name: f"gdkernels.{name}" for name in ("plots", "tables")}
+_MODULES = {name: f"gdkernels.{name}" for name in ("plots", "tables")}
+_MODULES |= {short.removeprefix("gdkernels."): home for short, home in _SHORT.items()}
 
 # Documented in 0.1, and what others took from it nevertheless.
 _MOVED: dict[str, tuple[str, tuple[str, ...] | dict[str, str]]] = {
@@ -125,4 +127,5 @@ def __dir__() -> list[str]:
 
 
 keep_old_names(_MOVED)
+import_by_short_names(_SHORT)
 logging.getLogger(__name__).addHandler(logging.NullHandler())

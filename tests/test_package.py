@@ -1,5 +1,7 @@
 """The content of the wheel, and the cost of an import."""
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 import zipfile
@@ -10,6 +12,7 @@ import pytest
 import gdkernels
 
 ROOT = Path(__file__).parents[1]
+SHORT = ("activations", "blocks", "losses", "optimizers", "schedules", "solvers")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,7 @@ def test_what_is_in_the_wheel_besides_python(wheel):
         "gdkernels_cupy/cuda/keyed_order.cuh",
         *(f"gdkernels_cupy/persistent/{name}.cuh" for name in ("bf16", "float32", "primitives", "tf32", "tile")),
         "gdkernels/bench/report/page.html",
+        *(f"gdkernels/{name}.pyi" for name in SHORT),
     }
     tests = {name for name in wheel if Path(name).name.startswith("test_")}
     assert tests == {"gdkernels/testing/test_backend.py"}
@@ -55,6 +59,20 @@ def test_every_public_name_is_there():
         assert getattr(gdkernels, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'perceptron'"):
         _ = gdkernels.perceptron
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_short_name_imports_the_one_module(name):
+    home = importlib.import_module(f"gdkernels.definition.{name}")
+    spec = home.__spec__
+    assert importlib.import_module(f"gdkernels.{name}") is home is getattr(gdkernels, name)
+    assert (home.__spec__, home.__name__) == (spec, f"gdkernels.definition.{name}")
+    if hasattr(home, "__path__"):
+        inner = next(info.name for info in pkgutil.iter_modules(home.__path__))
+        modules = [importlib.import_module(f"gdkernels{within}.{name}.{inner}") for within in ("", ".definition")]
+        assert modules[0] is modules[1]
+    with pytest.raises(ModuleNotFoundError, match=f"gdkernels.{name}"):
+        importlib.import_module(f"gdkernels.{name}.nothing")
 
 
 def test_an_import_loads_nothing_before_it_is_asked_for():

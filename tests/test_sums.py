@@ -10,7 +10,6 @@ from gdkernels.metrics import METRICS
 from gdkernels.metrics.streaming import Sums
 from gdkernels.tables.sample import Sample
 
-RNG = np.random.default_rng(4)
 N = 1000
 CUTS = (0, 1, 2, 300, 301, 990, N)
 
@@ -27,9 +26,10 @@ def summed(target, prediction, weights=None):
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("far", [0.0, 1e9])
 def test_of_numbers(outputs, weighted, far):
-    target = RNG.standard_normal((N, outputs)) * 10.0 ** np.arange(outputs) + far
-    prediction = target + RNG.standard_normal((N, outputs))
-    weights = RNG.random(N) * (RNG.random(N) > 0.5) if weighted else None
+    random = np.random.default_rng(4)
+    target = random.standard_normal((N, outputs)) * 10.0 ** np.arange(outputs) + far
+    prediction = target + random.standard_normal((N, outputs))
+    weights = random.random(N) * (random.random(N) > 0.5) if weighted else None
     sums = summed(target, prediction, weights)
     for name in ("r2", "rmse", "mae"):
         exact = METRICS[name](np.longdouble(1) * target, prediction, weights)
@@ -38,9 +38,10 @@ def test_of_numbers(outputs, weighted, far):
 
 @pytest.mark.parametrize("classes", [1, 4])
 def test_of_classes(classes):
-    indices = RNG.integers(0, max(2, classes), N)
+    random = np.random.default_rng(4)
+    indices = random.integers(0, max(2, classes), N)
     target = indices[:, None] if classes == 1 else np.eye(classes)[indices]
-    prediction = RNG.random((N, classes))
+    prediction = random.random((N, classes))
     prediction = prediction if classes == 1 else prediction / prediction.sum(axis=1, keepdims=True)
     sums = summed(target, prediction)
     for name in ("accuracy", "log_loss"):

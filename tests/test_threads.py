@@ -253,7 +253,7 @@ def test_estimators_and_files(tmp_path):
 
 def test_the_command_line(tmp_path, capsys, monkeypatch):
     pytest.importorskip("numba")
-    rows = "\n".join(f"{a:.3f},{b:.3f}" for a, b in RNG.normal(size=(80, 2)))
+    rows = "\n".join(f"{a:.3f},{b:.3f}" for a, b in np.random.default_rng(1).normal(size=(80, 2)))
     (tmp_path / "t.csv").write_text(f"x,y\n{rows}\n")
     given = ["train", str(tmp_path / "t.csv"), "--target", "y", "--hidden", "4", "--epochs", "2", "--backend", "numba"]
     model = str(tmp_path / "m")

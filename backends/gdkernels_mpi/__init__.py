@@ -67,16 +67,14 @@ class MPIGroup(Group):
         started = launched()
         if started is not None and _is_of_another(started.variable, self._mpi.get_vendor()[0]):
             raise _another(started, self._mpi)  # which would end this process when it begins
-        if not self._mpi.Is_initialized():
-            self._mpi.Init_thread(self._mpi.THREAD_SERIALIZED)
-        world = self._mpi.COMM_WORLD
-        if started is not None and world.Get_size() != started.size:
-            raise _another(started, self._mpi)
-        self._world, self._ends = world.Dup(), world.Dup()
-        self.rank, self.size = world.Get_rank(), world.Get_size()
-        here = world.Split_type(self._mpi.COMM_TYPE_SHARED)
-        self.local_rank, self.local_size = here.Get_rank(), here.Get_size()
-        here.Free()
+        try:
+            self._begin(started)
+        except BaseException as error:
+            if isinstance(error, BackendError) or not self._mpi.Is_initialized():
+                raise
+            print(f"gdkernels: {type(error).__name__} while the ranks join", file=sys.__stderr__, flush=True)
+            self._mpi.COMM_WORLD.Abort(130 if isinstance(error, KeyboardInterrupt) else 1)  # others wait for us there
+            raise
         self._crowded = self.local_size > cores()
         self._process = os.getpid()  # one that is forked from it is no rank
         self._code = 0  # with which the script ends, as far as it says so by sys.exit
@@ -87,6 +85,19 @@ class MPIGroup(Group):
         atexit.register(self._at_exit)
         sys.excepthook = self._uncaught(sys.excepthook)
         sys.exit = self._noting_the_code(sys.exit)
+
+    def _begin(self, started: Launched | None) -> None:
+        """Begin MPI and find the other ranks, which do the same meanwhile."""
+        if not self._mpi.Is_initialized():
+            self._mpi.Init_thread(self._mpi.THREAD_SERIALIZED)
+        world = self._mpi.COMM_WORLD
+        if started is not None and world.Get_size() != started.size:
+            raise _another(started, self._mpi)
+        self._world, self._ends = world.Dup(), world.Dup()
+        self.rank, self.size = world.Get_rank(), world.Get_size()
+        here = world.Split_type(self._mpi.COMM_TYPE_SHARED)
+        self.local_rank, self.local_size = here.Get_rank(), here.Get_size()
+        here.Free()
 
     def carry_to_each(self, send: Bytes, sent: Sequence[int], got: Bytes, received: Sequence[int]) -> None:
         byte = self._mpi.BYTE

@@ -14,7 +14,7 @@ _NO_VERDICT = 70  # of `gdkernels compare`, whose 1 is a verdict
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments`, those of the process for None, and return the exit code."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    given, ranks = sys.argv[1:] if arguments is None else list(arguments), None
     try:
         try:
             from gdkernels.cli.ranks import CommandRanks
@@ -35,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             return _NO_VERDICT if "compare" in given[:1] else _FAILED
         return run(given, ranks)
-    except KeyboardInterrupt:  # before the command listens, or when it does no more
-        print("gdkernels: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:  # before the command listens, or when it does no more
+        if ranks is None or ranks.failed(error, "interrupted", _INTERRUPTED):
+            print("gdkernels: interrupted", file=sys.stderr)
         return _INTERRUPTED
 
 

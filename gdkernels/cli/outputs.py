@@ -8,7 +8,7 @@ import stat
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gdkernels.cli.arguments import option
@@ -16,7 +16,7 @@ from gdkernels.errors import FileError, InputError
 from gdkernels.system.atomic_files import TakenError, free_name
 from gdkernels.system.cache_folder import cache_folder, unusable
 from gdkernels.system.hashing import sha256
-from gdkernels.system.locks import Owner, try_lock
+from gdkernels.system.locks import Lock, Owner, try_lock
 
 __all__ = ["check_outputs", "claimed", "say_beside", "write_or_beside"]
 
@@ -68,7 +68,8 @@ def claimed(args: Namespace) -> Iterator[None]:
     FileError
         If another command is about to write one of them.
     """
-    with ExitStack() as stack:
+    held: list[Lock] = []
+    try:
         folder = cache_folder()
         for name in _WHOLE:
             path = getattr(args, name, None)
@@ -82,9 +83,21 @@ def claimed(args: Namespace) -> Iterator[None]:
             if isinstance(lock, Owner):
                 who = f"another command{f' (process {lock.process})' if lock.process else ''}"
                 raise FileError(f"{who} is about to write {path}; wait for it, or choose another name")
-            stack.callback(lock.remove if lock.is_held else lock.close)
+            held.append(lock)
             lock.sign()
         yield
+    finally:
+        try:
+            _let_go(held)
+        finally:
+            _let_go(held)  # of all of them, where a signal was heard on the way
+
+
+def _let_go(held: list[Lock]) -> None:
+    while held:
+        lock = held[-1]
+        lock.remove() if lock.is_held else lock.close()
+        held.pop()
 
 
 def write_or_beside(write: Callable[[str], object], path: str) -> str:

@@ -83,6 +83,8 @@ class Frame:
                 whole = value.to_numpy
         elif is_of(value, "polars", "LazyFrame"):
             return cls.of(value.collect(), name)
+        elif is_of(value, "dask.dataframe", "DataFrame", "Series"):
+            raise InputError(f"{name} is a {type(value).__name__} of Dask, which nothing has computed: pass .compute()")
         elif is_of(value, "polars", "DataFrame"):
             pairs = [(series.name, series) for series in value.get_columns()]
         elif is_of(value, "pyarrow", "Table", "RecordBatch"):

@@ -189,5 +189,7 @@ def records_in(X: Any) -> int:
     """Return the length of X, or 0 if it has none, which a later check rejects."""
     shape = getattr(X, "shape", None)
     if shape is not None:
+        if len(shape) and not hasattr(shape[0], "__index__"):
+            raise InputError(f"X is a {type(X).__name__} that nothing has computed, as of Dask: pass X.compute()")
         return int(shape[0]) if len(shape) else 0
     return len(X) if isinstance(X, Sized) else 0

@@ -24,6 +24,10 @@ def check_number(owner: Any, field: str, allowed: Callable[[float], bool], wante
     """
     value = getattr(owner, field)
     number = isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
-    if not (number and math.isfinite(value) and allowed(value)):
+    try:
+        fits = number and math.isfinite(value) and allowed(value)
+    except OverflowError:  # a whole number beyond all floats
+        fits = False
+    if not fits:
         raise InputError(f"{type(owner).__name__}: {field} must be {wanted}, got {shown(value)}")
     object.__setattr__(owner, field, int(value) if whole else float(value))

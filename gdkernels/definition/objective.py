@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from gdkernels.definition.activations import Activation
 from gdkernels.definition.losses import BinaryCrossEntropy, CrossEntropy, Loss, is_classifier, link_of
 from gdkernels.definition.naming import describe, resolve
-from gdkernels.errors import InputError, shown, unknown_name
+from gdkernels.errors import InputError, shown
+from gdkernels.system.given import checked_switch, one_of
+from gdkernels.system.ranges import POSITIVE, at_least
 
 __all__ = ["Objective", "checked_reduction"]
 
@@ -56,15 +57,15 @@ class Objective:
         InputError
             For unknown names and numbers out of range.
         """
-        if not (isinstance(l2, (int, float)) and 0 <= l2 < math.inf):
+        if not at_least(0).has(l2):
             raise InputError(f"l2 must be a finite number of at least 0, got {shown(l2)}")
-        if clip_norm is not None and not (isinstance(clip_norm, (int, float)) and 0 < clip_norm < math.inf):
+        if clip_norm is not None and not POSITIVE.has(clip_norm):
             raise InputError(f"clip_norm must be a positive finite number or None, got {shown(clip_norm)}")
         chosen = resolve("loss", loss)
         if isinstance(chosen, CrossEntropy) and outputs == 1:
             chosen = BinaryCrossEntropy()  # the same thing for one output, which softmax would make constant
         norm = None if clip_norm is None else float(clip_norm)
-        return cls(chosen, float(l2), bool(l2_in_loss), norm, checked_reduction(reduction))
+        return cls(chosen, float(l2), checked_switch("l2_in_loss", l2_in_loss), norm, checked_reduction(reduction))
 
     @property
     def link(self) -> Activation:
@@ -83,6 +84,4 @@ class Objective:
 
 def checked_reduction(reduction: str) -> str:
     """Return `reduction`; raise `InputError` unless it is "mean" or "sum"."""
-    if reduction not in ("mean", "sum"):
-        raise unknown_name("reduction", reduction, ("mean", "sum"))
-    return reduction
+    return one_of("reduction", reduction, ("mean", "sum"))

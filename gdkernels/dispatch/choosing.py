@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,7 +19,8 @@ from gdkernels.dispatch.estimates import Estimate, estimates
 from gdkernels.dispatch.preference import BY_PRIORITY, preferred
 from gdkernels.dispatch.registry import Found
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import BackendError, InputError, shown, unknown_name
+from gdkernels.errors import BackendError, InputError, shown
+from gdkernels.system.given import one_of
 
 __all__ = ["Choice", "choose", "decide"]
 
@@ -85,8 +87,9 @@ def decide(
     failed: Mapping[str, str] = _NONE,
 ) -> tuple[Choice, list[str]]:
     """Return the choice of `choose` and its warnings, without logging either."""
-    if precision not in PRECISIONS:
-        raise unknown_name("precision", precision, PRECISIONS)
+    one_of("precision", precision, PRECISIONS)
+    if device is not None and not isinstance(device, str):
+        raise InputError(f"device must be a name, such as 'cpu' or 'cuda:0', or None, got {shown(device)}")
     by_backend = by_device = ""
     if isinstance(backend, str) and backend == "auto" and os.environ.get("GDKERNELS_BACKEND"):
         backend, by_backend = os.environ["GDKERNELS_BACKEND"], "GDKERNELS_BACKEND"
@@ -98,7 +101,7 @@ def decide(
     if isinstance(backend, str):
         found = registry.named(backend, by_backend)
     elif not isinstance(backend, Backend):
-        raise InputError(f"backend must be a name, such as 'auto', or a Backend, got {backend!r:.60}")
+        raise InputError(f"backend must be a name, such as 'auto', or a Backend, got {shown(backend)}")
     else:
         found = registry.examined(backend.name, backend, "passed as an object")
         if found.problem is not None:
@@ -120,6 +123,7 @@ def _decide_automatically(
 ) -> tuple[Choice, list[str]]:
     able: list[Found] = []
     passed_over = [f"{name} failed: {why}" for name, why in failed.items()]
+    in_short = list(passed_over)  # where nothing tells of a backend's hardware, nobody waits for how to install it
     warnings = [f"backend {name!r} failed: {why}" for name, why in failed.items()]
     # A plug-in that does not load has no priority, so it cannot be said to be worse than the one chosen: all are named.
     for found in sorted(registry.find().values(), key=lambda f: f.backend is not None):
@@ -130,6 +134,8 @@ def _decide_automatically(
             able.append(found)
         elif not able:
             passed_over.append(f"{found.name} {problem}")
+            unexpected = found.problem and found.backend is not None and not _expected(found.backend)
+            in_short.append(f"{found.name} {_first_clause(problem)}" if unexpected else passed_over[-1])
             if found.problem and device is None and _expected(found.backend):
                 warnings.append(f"backend {found.name!r} {problem}")
     while able:
@@ -137,10 +143,11 @@ def _decide_automatically(
         if (problem := registry.prepare(choice.backend)) is not None:
             able = [found for found in able if found.backend is not choice.backend]
             passed_over.append(f"{choice.backend.name} cannot run here: {problem}")
+            in_short.append(passed_over[-1])
             if device is None and _expected(choice.backend):
                 warnings.append(f"backend {choice.backend.name!r} cannot run here: {problem}")
             continue
-        others = f" ({'; '.join(passed_over)})" if passed_over else ""
+        others = f" ({'; '.join(in_short)})" if in_short else ""
         return replace(choice, reason=choice.reason + others), warnings
     if not passed_over:
         raise BackendError("no backend is installed: pip install gdkernels (in a checkout: pip install -e .)")
@@ -171,6 +178,12 @@ def _unfit(found: Found, device: str | None, precision: str, by_device: str) -> 
         by = f" (set by {by_device})" if by_device else ""
         return f"has no device {shown(device)}{by}; it has {', '.join(found.devices)}"
     return None
+
+
+def _first_clause(problem: str) -> str:
+    """Return what is wrong, without how to mend it, which `gdkernels doctor` says."""
+    cannot, colon, why = problem.partition(": ")
+    return cannot + colon + re.split("[:;] ", why, maxsplit=1)[0]
 
 
 @cache

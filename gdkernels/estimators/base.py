@@ -36,7 +36,7 @@ from gdkernels.estimators.kept_network import (
 )
 from gdkernels.estimators.lbfgs import fit_by_lbfgs
 from gdkernels.estimators.outputs import hidden_outputs, linked, raw_outputs, score_of
-from gdkernels.estimators.parameters import CONSTRAINTS, check_ranks, is_stochastic, solver_name
+from gdkernels.estimators.parameters import CONSTRAINTS, check_numbers, check_ranks, is_stochastic, solver_name
 from gdkernels.estimators.precision import as_wide_as, float_type, training_precision
 from gdkernels.estimators.problem import PresentRate, Problem, Stall
 from gdkernels.estimators.rules import optimizer_of
@@ -182,6 +182,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             vars(self)["_stall"],
             partial(self._show, live),
         )
+        check_numbers(self)
         check_ranks(self)
         if isinstance(self.solver, str) and self.solver == "lbfgs":
             fit_by_lbfgs(self, problem, live, given, held_out)

@@ -23,12 +23,14 @@ from gdkernels.definition.naming import names, resolve
 from gdkernels.definition.solvers import Solver
 from gdkernels.dispatch.array_api import to_host
 from gdkernels.dispatch.binding import namespace_of
+from gdkernels.errors import shown
 from gdkernels.estimators.base import BaseMLP
 from gdkernels.estimators.inputs import Given, Passes, beside, checked_records, checked_weights
 from gdkernels.estimators.parameters import CONSTRAINTS, check_solver, keep_parameters, pair
 from gdkernels.estimators.rules import log_probabilities
 from gdkernels.groups import Group
 from gdkernels.models.network import Network
+from gdkernels.system.ranges import at_least
 
 __all__ = ["MLPClassifier"]
 
@@ -355,7 +357,9 @@ out_activation_, n_features_in_, feature_names_in_
             unknown = [label for label in self.class_weight if label not in labels]
             if unknown:
                 raise ValueError(f"class_weight names {unknown}, which are not among the classes {labels}")
-            values = [float(self.class_weight.get(label, 1.0)) for label in labels]
+            values = [self.class_weight.get(label, 1.0) for label in labels]
+            if not all(map(at_least(0).has, values)):
+                raise ValueError(f"class_weight must give finite numbers of at least 0, got {shown(self.class_weight)}")
             weights = xp.asarray(values, dtype=xp.float64, device=hot.device)
         weights = xp.sum(hot * weights[None, :], axis=1)
         return weights if sample_weight is None else weights * sample_weight

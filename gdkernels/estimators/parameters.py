@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -13,9 +14,19 @@ from gdkernels.backend import PRECISIONS, Backend
 from gdkernels.definition.blocks import Block
 from gdkernels.definition.naming import describe, names
 from gdkernels.definition.solvers import Solver
+from gdkernels.errors import shown
 from gdkernels.groups import Group
 
-__all__ = ["CONSTRAINTS", "check_ranks", "check_solver", "is_stochastic", "keep_parameters", "pair", "solver_name"]
+__all__ = [
+    "CONSTRAINTS",
+    "check_numbers",
+    "check_ranks",
+    "check_solver",
+    "is_stochastic",
+    "keep_parameters",
+    "pair",
+    "solver_name",
+]
 
 # What scikit-learn checks parameters against.
 CONSTRAINTS: dict[str, list[Any]] = {
@@ -78,6 +89,17 @@ def check_ranks(estimator: Any) -> None:
         raise ValueError("ranks begin with the same weights: give random_state a number where there is a group")
 
 
+def check_numbers(estimator: Any) -> None:
+    """Refuse what scikit-learn's intervals let pass: numbers beyond all floats, and callbacks that are no functions."""
+    for name in ("alpha", "learning_rate_init", "power_t", "tol", "epsilon"):
+        value = getattr(estimator, name)
+        if value > sys.float_info.max:
+            raise ValueError(f"{name} must be a finite number, got {shown(value)}")
+    for callback in estimator.callbacks or ():
+        if not callable(callback):
+            raise ValueError(f"callbacks must be a list of functions of an Epoch, got {shown(estimator.callbacks)}")
+
+
 def is_stochastic(estimator: Any) -> bool:
     """Return whether the solver takes batches; the others look at all records in each iteration."""
     return isinstance(estimator.solver, str) and estimator.solver in ("adam", "sgd")
@@ -97,5 +119,6 @@ def keep_parameters(estimator: Any, given: Mapping[str, Any]) -> None:
 def pair(X: Any, y: Any) -> tuple[Any, Any] | None:
     """Return validation data that somebody gives, or None where nobody does."""
     if (X is None) != (y is None):
-        raise ValueError("X_val and y_val belong together: give both, or neither")
+        alone = "y_val" if X is None else "X_val"
+        raise ValueError(f"X_val and y_val belong together: give both, or neither; {alone} was given alone")
     return None if X is None else (X, y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from gdkernels.definition.blocks import Dense, Sequential
 from gdkernels.definition.blocks.columns import named
 from gdkernels.definition.chain import by_name
 from gdkernels.definition.naming import resolve
+from gdkernels.errors import shown
 from gdkernels.estimators.rules import initial_parameters
 from gdkernels.network import Structure
+from gdkernels.system.given import items_of
 
 __all__ = [
     "asks_for_blocks",
@@ -108,9 +111,11 @@ def initial_chain(
 
 def _hidden_sizes(estimator: Any) -> list[int]:
     sizes = estimator.hidden_layer_sizes
-    found = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+    found = (sizes,) if isinstance(sizes, Integral) else items_of(sizes)
+    if found is None or not all(isinstance(n, Integral) for n in found):
+        raise ValueError(f"hidden_layer_sizes must be whole numbers > 0, got {shown(sizes)}.")
     if any(n <= 0 for n in found):
-        raise ValueError(f"hidden_layer_sizes must be > 0, got {found}.")
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {list(found)}.")
     return [int(n) for n in found]
 
 

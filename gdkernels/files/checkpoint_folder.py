@@ -12,6 +12,7 @@ from typing import Any
 from gdkernels.errors import FileError
 from gdkernels.files.model_file import Tensors, read_model, write_model
 from gdkernels.system.atomic_files import TEMPORARY
+from gdkernels.system.given import checked_path
 from gdkernels.system.locks import Owner, try_lock
 
 __all__ = ["Folder", "subfolder"]
@@ -130,7 +131,7 @@ def subfolder(path: str | os.PathLike[str], name: str, *, make: bool = True) -> 
 
 
 def _made(path: str | os.PathLike[str]) -> Path:
-    if not os.fspath(path):
+    if not checked_path("checkpoint", path):
         raise FileError("the name of the folder for checkpoints is empty; give one")
     try:
         Path(path).mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from gdkernels.errors import FileError, InputError
 from gdkernels.system.atomic_files import write_atomically
+from gdkernels.system.given import checked_path
 from gdkernels.system.hashing import sha256
 from gdkernels.system.strict_json import loads
 
@@ -128,7 +129,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]:
 
 def _read(path: str | os.PathLike[str]) -> tuple[int, bytes]:
     """Return where the tensors start, and the whole file, which is not read unless its header agrees with its size."""
-    if not os.fspath(path):
+    if not checked_path("path", path):
         raise FileError("the name of the model to read is empty; give its file")
     try:
         if Path(path).exists() and not Path(path).is_file():

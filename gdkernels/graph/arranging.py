@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gdkernels.errors import TraceError, shown
 from gdkernels.graph import moves
+from gdkernels.graph.grouped import Grouped, reshaped
 from gdkernels.graph.nodes import Dim, Node, Shape, axes_of, broadcast_shapes, is_one
 from gdkernels.graph.source import user_line
 
@@ -53,8 +54,13 @@ def without(a: Node, axes: Sequence[int]) -> Node:
 
 def _reshape(graph: Graph, x: Any, /, shape: Any, *, copy: bool | None = None) -> Node:
     """Record the numbers of an array, row by row, in another shape: of parameters any, of records more or fewer 1."""
-    a = graph.lift(x)
+    a = x if isinstance(x, Grouped) else graph.lift(x)
     wanted = _wanted_shape(a, shape)
+    if len(wanted) == 3 and _are_equal(wanted[0], a.shape[0]) and a.ndim > 1:
+        groups: Node = reshaped(a, int(_number(wanted[1])))
+        return groups
+    if isinstance(a, Grouped):
+        a = graph.concat(a.parts, axis=1)
     if len(wanted) == a.ndim and all(map(_are_equal, wanted, a.shape)):
         return a
     wide, own = ([d for d in sizes if not _is_single(d)] for sizes in (wanted, a.shape))
@@ -205,9 +211,9 @@ def _in_rows(a: Node, sizes: Sequence[int]) -> Node:
 # ---- sizes
 
 
-def _wanted_shape(a: Node, shape: Any) -> Shape:
+def _wanted_shape(a: Node | Grouped, shape: Any) -> Shape:
     """Return the sizes that are asked for, with that in place of -1 which is left."""
-    given = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    given = tuple(moves.known(n) for n in (shape if isinstance(shape, Sequence) else (shape,)))
     if not all(isinstance(n, (Dim, numbers.Integral)) and not isinstance(n, bool) for n in given):
         raise TraceError(
             f"reshape: a shape is made of whole numbers and of sizes of arrays, got {shown(given)}{user_line()}"
@@ -230,7 +236,7 @@ def _wanted_shape(a: Node, shape: Any) -> Shape:
     return tuple(n if isinstance(n, Dim) else a.graph.width(n) for n in sizes)
 
 
-def _parts_records(a: Node, shape: Sequence[Any]) -> TraceError:
+def _parts_records(a: Node | Grouped, shape: Sequence[Any]) -> TraceError:
     return TraceError(
         f"reshape of {list(a.shape)} to {list(shape)} cannot be traced{user_line()}: it parts records or joins them, "
         "and each is computed by itself. Take parts of the units, such as a[:, :k], and put them together by xp.concat"

@@ -10,7 +10,7 @@ from typing import Any
 
 from gdkernels.errors import TraceError
 from gdkernels.graph import moves
-from gdkernels.graph.nodes import Dim, Node
+from gdkernels.graph.nodes import Node
 from gdkernels.graph.source import user_line
 
 __all__ = ["indexed"]
@@ -65,7 +65,7 @@ def _with_numbers(key: Any) -> Any:
     """Return an index with numbers in place of sizes whose numbers are known, as in W[:a.shape[1]]."""
     if isinstance(key, slice):
         return slice(*map(_with_numbers, (key.start, key.stop, key.step)))
-    return key.size if isinstance(key, Dim) and key.size is not None else key
+    return moves.known(key)
 
 
 def _is_known(key: Any) -> bool:

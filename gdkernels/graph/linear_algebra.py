@@ -59,7 +59,6 @@ def _vector_norm(
     ord: float = 2,
 ) -> Node:
     """Record norms along axes; where all is 0, the slope of the Euclidean one is 0."""
-    a = graph.lift(a)
     size = graph.apply("abs", a)
     if ord in (math.inf, -math.inf):
         return (graph.max if ord > 0 else graph.min)(size, axis=axis, keepdims=keepdims)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gdkernels.errors import TraceError
-from gdkernels.graph.nodes import Dim, Node, is_one, same_size
-from gdkernels.graph.operations import BOOL, ELEMENTWISE, INT, REAL
+from gdkernels.graph.nodes import Dim, Node, Recorded, is_one, same_size
+from gdkernels.graph.operations import BOOL, ELEMENTWISE, INT, REAL, SCALAR
 from gdkernels.graph.source import user_line
 
 if TYPE_CHECKING:
     from gdkernels.graph.namespace import Graph
 
-__all__ = ["column", "columns", "concat", "is_counted", "row_outer", "stack", "take", "units"]
+__all__ = ["column", "columns", "concat", "is_counted", "known", "row_outer", "stack", "take", "units"]
+
+
+_OF_SIZES: dict[str, Callable[..., float]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+}
 
 
 def units(a: Node) -> int:
@@ -37,6 +46,23 @@ def units(a: Node) -> int:
 def is_counted(size: Dim | int) -> bool:
     """Return whether a size has a number while a function is traced: that of the records has none."""
     return isinstance(size, int) or size.size is not None
+
+
+def known(value: Any) -> Any:
+    """Return the number of a size, or of what is computed of sizes, if it is known and whole; else what is given."""
+    if isinstance(value, Dim):
+        return value if value.size is None else value.size
+    if not isinstance(value, Node) or value.dtype != SCALAR:
+        return value
+    if value.op in ("dim", "constant"):
+        number = known(value.attribute)
+    else:
+        parts = [known(a) for a in value.args]
+        joined = _OF_SIZES.get(value.op)
+        if joined is None or any(isinstance(part, Recorded) for part in parts):
+            return value
+        number = joined(*parts)
+    return int(number) if not isinstance(number, Recorded) and number == int(number) else value
 
 
 def column(graph: Graph, a: Node, k: int) -> Node:

@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any
 
 from gdkernels.errors import TraceError
-from gdkernels.graph import elementwise, indexing, moves, reductions, shapes
+from gdkernels.graph import elementwise, grouped, indexing, moves, reductions, shapes
 from gdkernels.graph.arranging import ARRANGING
 from gdkernels.graph.functions import FUNCTIONS
+from gdkernels.graph.grouped import Grouped, takes_groups
 from gdkernels.graph.instead import INSTEAD
 from gdkernels.graph.linear_algebra import LinearAlgebra, tensordot
 from gdkernels.graph.nodes import (
@@ -79,6 +80,11 @@ class Graph:
             if value.graph is not self:
                 raise TraceError(f"an array of another trace cannot enter this one{user_line()}")
             return value
+        if isinstance(value, Grouped):
+            raise TraceError(
+                f"this cannot be traced of an array of three dimensions, {list(value.shape)}{user_line()}; elementwise "
+                "functions, sums, means and extrema, products, concat and reshape can"
+            )
         if isinstance(value, Dim):
             return self.node("dim", (), value, (), SCALAR)
         if isinstance(value, bool):
@@ -132,6 +138,7 @@ class Graph:
         """Return whether this namespace has a function of that name."""
         return (name in ELEMENTWISE and name not in CONVERSIONS) or name in _COMPOSED
 
+    @takes_groups
     def apply(self, op: str, *values: Any) -> Node:
         """Record the elementwise operation `op`, simplified where the value stays the same to the bit."""
         return elementwise.applied(self, op, values)
@@ -141,9 +148,11 @@ class Graph:
     def asarray(self, value: Any) -> Node:
         return self.lift(value)
 
+    @takes_groups
     def astype(self, a: Any, dtype: Any) -> Node:
         return elementwise.converted(self, self.lift(a), dtype)
 
+    @takes_groups
     def full_like(self, a: Node, value: float) -> Node:
         return self.broadcast_to(self.lift(value), a.shape)
 
@@ -160,9 +169,10 @@ class Graph:
         return self.apply("divide", 1.0, a)
 
     def clip(self, a: Any, min: Any = None, max: Any = None) -> Node:
-        lower = self.lift(a) if min is None else self.apply("maximum", a, min)
+        lower = a if min is None else self.apply("maximum", a, min)
         return lower if max is None else self.apply("minimum", lower, max)
 
+    @takes_groups
     def logaddexp(self, a: Any, b: Any) -> Node:
         # Made of parts whose slopes are exact at a tie and at both infinities, and which share exp with the value.
         a, b = self.lift(a), self.lift(b)
@@ -172,7 +182,8 @@ class Graph:
             gap = self.apply("where", tie, 0.0, a) - self.apply("where", tie, 0.0, b)
         return self.apply("maximum", a, b) + self.apply("log1p", self.apply("exp", -self.apply("abs", gap)))
 
-    def matmul(self, a: Node, b: Node) -> Node:
+    @takes_groups
+    def matmul(self, a: Any, b: Any) -> Node:
         return shapes.product(self, self.lift(a), self.lift(b))
 
     @property
@@ -182,9 +193,11 @@ class Graph:
     def vecdot(self, a: Any, b: Any, *, axis: int = -1) -> Node:
         return self.sum(self.apply("multiply", a, b), axis=axis)
 
+    @takes_groups
     def matrix_transpose(self, a: Node) -> Node:
         return shapes.transposed(self, a)
 
+    @takes_groups
     def permute_dims(self, a: Node, axes: Sequence[int]) -> Node:
         return shapes.permuted(self, a, axes)
 
@@ -192,23 +205,30 @@ class Graph:
         return shapes.broadcast(self, self.lift(a), tuple(shape))
 
     def expand_dims(self, a: Node, *, axis: int = 0) -> Node:
-        return shapes.expanded(self, a, axis)
+        groups: Node | None = grouped.grouped(a, axis) if a.ndim == 2 else None
+        return shapes.expanded(self, a, axis) if groups is None else groups
 
+    @takes_groups
     def squeeze(self, a: Node, axis: int | tuple[int, ...]) -> Node:
         return shapes.squeezed(self, a, axes_of(a, axis))
 
+    @takes_groups
     def sum(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
         return reductions.reduced(self, "sum", self.lift(a), axis, keepdims)
 
+    @takes_groups
     def max(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
         return reductions.reduced(self, "max", self.lift(a), axis, keepdims)
 
+    @takes_groups
     def min(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
         return reductions.reduced(self, "min", self.lift(a), axis, keepdims)
 
+    @takes_groups
     def mean(self, a: Any, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
         return reductions.mean(self, self.lift(a), axis, keepdims)
 
+    @takes_groups
     def var(
         self, a: Any, *, axis: int | tuple[int, ...] | None = None, correction: float = 0.0, keepdims: bool = False
     ) -> Node:
@@ -233,11 +253,14 @@ class Graph:
         """Record the columns of a [records, units] from `start` to `stop`, as a slice means them."""
         return moves.columns(self, a, start, stop)
 
+    @takes_groups
     def concat(self, arrays: Sequence[Any], *, axis: int | None = 0) -> Node:
         return moves.concat(self, [self.lift(a) for a in arrays], axis)
 
     def stack(self, arrays: Sequence[Any], *, axis: int = 0) -> Node:
-        return moves.stack(self, [self.lift(a) for a in arrays], axis)
+        lifted = [self.lift(a) for a in arrays]
+        groups: Node | None = grouped.stacked(self, lifted, axis) if {a.ndim for a in lifted} == {2} else None
+        return moves.stack(self, lifted, axis) if groups is None else groups
 
     def take(self, a: Node, indices: Node, *, axis: int | None = None) -> Node:
         return moves.take(self, self.lift(a), self.lift(indices), axis)

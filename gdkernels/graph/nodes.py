@@ -135,7 +135,7 @@ class Recorded:
 class Dim(Recorded):
     """A size that stays a symbol: usable as a scalar (``1 / x.shape[0]``), equal only to itself.
 
-    Where the number is known all the same, it is `size`: columns are counted by it.
+    Where the number is known all the same, it is `size`: columns are counted by it, and Python computes with it.
     """
 
     __slots__ = ("graph", "name", "size")
@@ -155,6 +155,20 @@ class Dim(Recorded):
 
     def __hash__(self) -> int:
         return id(self)
+
+    def __index__(self) -> int:
+        return int(self._no_number()) if self.size is None else self.size
+
+    def __float__(self) -> float:
+        return float(self.__index__())
+
+    def __floordiv__(self, other: Any) -> Any:
+        return self._no_remainder(other) if self.size is None else self.size // other
+
+    def __mod__(self, other: Any) -> Any:
+        return self._no_remainder(other) if self.size is None else self.size % other
+
+    __int__ = __index__
 
     def __repr__(self) -> str:
         return self.name
@@ -273,7 +287,7 @@ def same_shape(a: Shape, b: Shape) -> bool:
     return len(a) == len(b) and all(map(same_size, a, b))
 
 
-def axes_of(a: Node, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
+def axes_of(a: Any, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
     given = range(a.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
     axes = tuple(sorted(k + a.ndim if k < 0 else k for k in given))
     if any(not 0 <= k < a.ndim for k in axes):

@@ -7,9 +7,10 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
-from gdkernels.errors import BackendError, InputError, unknown_name
+from gdkernels.errors import BackendError, InputError, shown, unknown_name
 from gdkernels.groups.contract import Group
 from gdkernels.groups.serial import SerialGroup
+from gdkernels.system.given import is_one_of
 from gdkernels.system.libraries import first_line
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ def joined(group: str | Group | None) -> Group:
     BackendError
         If it cannot be used here; the message says why and what would fix it.
     """
-    if group is None or group == "none":
+    if group is None or is_one_of(group, ("none",)):
         return _alone()
     if isinstance(group, str):
         return _named(group)
     if not isinstance(group, Group):
-        raise InputError(f"group must be a name, a gdkernels.groups.Group or None, got {type(group).__name__}")
+        raise InputError(f"group must be a name, a gdkernels.groups.Group or None, got {shown(group)}")
     return group
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.data.records import Records
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.models.network import Network
+from gdkernels.system.given import items_of
 from gdkernels.training.jobs.fit_job import Rows
 
 __all__ = [
@@ -37,9 +38,9 @@ def of_model(k: int, count: int) -> Iterator[None]:
 
 def checked_models(models: Any) -> list[Network]:
     """Return the models; raise `InputError` for anything else among them, and if there are none."""
-    if isinstance(models, Network) or not isinstance(models, Iterable):
+    found = None if isinstance(models, Network) else items_of(models)
+    if found is None:
         raise InputError(f"fit_many takes a list of models, got {type(models).__name__}; a single one is [model]")
-    found = list(models)
     if not found:
         raise InputError("fit_many takes at least one model")
     for k, model in enumerate(found):
@@ -47,20 +48,20 @@ def checked_models(models: Any) -> list[Network]:
             raise InputError(f"models[{k}] must be a Network or an MLP, got {type(model).__name__}")
     if len({id(model) for model in found}) < len(found):
         raise InputError("a model is among the models twice; make another one, such as MLP(…) with another seed")
-    return found
+    return list(found)
 
 
 def checked_settings(given: Any, count: int) -> list[dict[str, Any]]:
     """Return the settings of each model."""
-    if not (isinstance(given, Iterable) or given is None) or isinstance(given, (str, bytes)):
-        raise InputError(f"settings must be a dictionary, or one for each of the {count} models, got {given!r:.40}")
-    each = [{}] * count if given is None else [given] * count if isinstance(given, Mapping) else list(given)
+    each = ({},) * count if given is None else (given,) * count if isinstance(given, Mapping) else items_of(given)
+    if each is None:
+        raise InputError(f"settings must be a dictionary, or one for each of the {count} models, got {shown(given)}")
     if len(each) != count and each:
         raise InputError(f"settings must be a dictionary, or one for each of the {count} models, got {len(each)}")
     found = []
-    for k, one in enumerate(each or [{}] * count):
+    for k, one in enumerate(each or ({},) * count):
         if not (one is None or isinstance(one, Mapping)):
-            raise InputError(f"settings[{k}] must be a dictionary of keywords of Trainer, got {one!r:.40}")
+            raise InputError(f"settings[{k}] must be a dictionary of keywords of Trainer, got {shown(one)}")
         if unknown := sorted(map(str, (one or {}).keys() - {*TRAINER_SETTINGS, "order"})):
             raise InputError(
                 f"settings[{k}] has {', '.join(map(repr, unknown))}; known are {', '.join(TRAINER_SETTINGS)}"
@@ -73,9 +74,9 @@ def checked_rows(given: Any, count: int, what: str = "rows") -> list[_Given]:
     """Return the rows of each model as numbers, or True and False; None is all."""
     if given is None:
         return [None] * count
-    if not isinstance(given, Iterable):
+    each = items_of(given)
+    if each is None:
         raise InputError(f"{what} must be a list with an entry for each model, got {type(given).__name__}")
-    each = list(given)
     if len(each) != count:
         raise InputError(f"{what} must have an entry for each of the {count} models, got {len(each)}")
     return [None if one is None else _numbers(one, f"{what}[{k}]") for k, one in enumerate(each)]

@@ -20,6 +20,7 @@ from gdkernels.errors import FileError, InputError, shown
 from gdkernels.metrics import log_loss, rmse
 from gdkernels.models.mlp import load_network, model_of
 from gdkernels.models.network import Network
+from gdkernels.system.given import items_of
 
 __all__ = ["Ensemble", "selected_greedily"]
 
@@ -44,12 +45,13 @@ class Ensemble:
     """
 
     def __init__(self, models: Iterable[Network]) -> None:
-        if not isinstance(models, Iterable):
+        given = items_of(models)
+        if given is None:
             told = type(models).__name__
             raise InputError(f"an Ensemble takes a list of models, got {told}; a single one is [model]")
-        self.models = tuple(models)
+        self.models = given
         if not self.models or not all(isinstance(model, Network) for model in self.models):
-            raise InputError("an Ensemble is made of at least one Network or MLP")
+            raise InputError(f"models: an Ensemble is made of at least one Network or MLP, got {shown(models)}")
         shapes = {(model.inputs, model.network.outputs) for model in self.models}
         if len(shapes) > 1:
             told = ", ".join(f"{inputs} → {outputs}" for inputs, outputs in sorted(shapes))
@@ -239,12 +241,26 @@ class Ensemble:
         """
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
             raise InputError(f"size must be a whole number of at least 1, got {shown(size)}")
+        if loss is not None and not callable(loss):
+            raise InputError(f"loss must be a function of targets and mean outputs, or None, got {shown(loss)}")
         whole = cls(models)
         outputs = [np.asarray(_outputs(model, X), np.float64) for model in whole.models]
-        measure = loss or (_log_loss if cls._classifies(whole.models[0]) else rmse)
-        targets = np.asarray(Y)
+        measure = (_log_loss if cls._classifies(whole.models[0]) else rmse) if loss is None else loss
+        targets = _targets(Y, len(outputs[0]))
         taken = selected_greedily(outputs, lambda mean: measure(targets, mean), size)
         return cls([whole.models[k] for k in taken])
+
+
+def _targets(Y: Any, records: int) -> Array:
+    """Return the targets of so many records as numbers."""
+    try:
+        targets = np.asarray(Y)
+        fits = targets.ndim > 0 and len(targets) == records and targets.dtype.kind in "biuf"
+    except ValueError:  # lists of different lengths
+        fits = False
+    if not fits:
+        raise InputError(f"Y must hold the targets of {records} records as numbers, got {shown(Y)}")
+    return targets
 
 
 def selected_greedily(outputs: Sequence[Array], measure: Callable[[Array], float], size: int) -> list[int]:

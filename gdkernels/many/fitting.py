@@ -17,12 +17,13 @@ from gdkernels.many.arguments import check_share, checked_models, checked_rows, 
 from gdkernels.many.running import JobRunner, agree_on
 from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
+from gdkernels.system.given import checked_progress
 from gdkernels.system.machine import cores
 from gdkernels.system.progress import progress_bar
 from gdkernels.system.threads import asked_bound
-from gdkernels.training.checkpointing import Cadence, StopSignals
+from gdkernels.training.checkpointing import Keeping, StopSignals
 from gdkernels.training.history import History
-from gdkernels.training.jobs.fit_job import Checkpoints, FitJob, Paces, PlanChoices
+from gdkernels.training.jobs.fit_job import FitJob, Paces, PlanChoices
 from gdkernels.training.jobs.shared_data import SharedData
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
@@ -112,10 +113,7 @@ def fit_many(
     asked = FitSettings.checked(
         epochs=epochs, patience=patience, metrics=(), stop_gradient_norm=None, gradient_norm=False, retries=0
     )
-    if resume and checkpoint is None:
-        raise InputError("resume=True goes on from checkpoints: say in which folder they are, checkpoint=…")
-    cadence = Cadence.parse(every)
-    checkpoints = None if checkpoint is None else Checkpoints(checkpoint, cadence, resume)
+    keeping, progress = Keeping.checked(checkpoint, every, 1, resume), checked_progress(progress)
     if validation_rows is not None and validation is not None:
         raise InputError("validation and validation_rows both say what to validate on; leave one of them out")
     chosen, left_out = checked_rows(rows, len(models)), checked_rows(validation_rows, len(models), "validation_rows")
@@ -125,7 +123,7 @@ def fit_many(
             check_share(validation, train if some is None else some, k)
     plans, paces = PlanChoices(single=len(models) == 1 and threads is None), Paces()
     jobs = [
-        FitJob(trainer, *its_work, validation, asked, plans, paces, k, checkpoints)
+        FitJob(trainer, *its_work, validation, asked, plans, paces, k, keeping)
         for k, (trainer, its_work) in enumerate(zip(trainers, work, strict=True))
     ]
     ranks = joined(group)
@@ -134,7 +132,7 @@ def fit_many(
     mine = len(range(ranks.rank, len(jobs), ranks.size))
     bar = progress_bar(False if ranks.rank else progress, total=mine, unit="model")
     try:
-        with nullcontext() if checkpoints is None else StopSignals() as signals:
+        with nullcontext() if keeping is None else StopSignals() as signals:
             return JobRunner(at_once, bar, lambda: _interrupted(signals, checkpoint)).run(jobs, ranks)
     finally:
         if bar is not None:

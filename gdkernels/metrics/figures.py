@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError, shown, unknown_name
+from gdkernels.system.given import items_of
 
 __all__ = [
     "LOWEST",
@@ -101,16 +102,20 @@ def resolve_metrics(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
     InputError
         For a name that is not known.
     """
-    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
-        raise InputError(f"metrics must be a list, got {shown(metrics)}: write [{shown(metrics) if metrics else ''}]")
+    given = items_of(metrics)
+    if given is None:
+        meant = shown(metrics) if isinstance(metrics, str) and metrics else ""
+        raise InputError(f"metrics must be a list, got {shown(metrics)}: write [{meant}]")
     result: dict[str, Metric] = {}
-    for metric in metrics:
+    for metric in given:
         if isinstance(metric, str):
             if metric not in METRICS:
                 raise unknown_name("metric", metric, METRICS)
             result[metric] = METRICS[metric]
         elif not callable(metric):
-            raise InputError(f"a metric must be a name ({', '.join(METRICS)}) or a function, got {shown(metric)}")
+            raise InputError(
+                f"metrics: a metric must be a name ({', '.join(METRICS)}) or a function, got {shown(metric)}"
+            )
         else:
             result[getattr(metric, "__name__", type(metric).__name__)] = metric
     return result

@@ -11,6 +11,7 @@ from gdkernels.errors import InputError, shown
 from gdkernels.groups import joined
 from gdkernels.groups.agreement import agree, guarded
 from gdkernels.models.restarts import best_of_starts
+from gdkernels.training.checkpointing import Keeping
 from gdkernels.training.history import History
 from gdkernels.training.settings import Settings
 from gdkernels.training.trainer import Trainable, Trainer
@@ -56,6 +57,7 @@ class Continuation:
         with guarded(group):
             agree(group, {"call": "fit", "starts": int(starts)})
         if starts > 1:
+            Keeping.checked(*(run[name] for name in ("checkpoint", "every", "keep", "resume")))
             trainer, history = best_of_starts(self.model, X, Y, settings, run, int(starts))
         else:
             trainer = self.trainer_with(settings)

@@ -16,6 +16,7 @@ from gdkernels.definition.losses import Loss
 from gdkernels.errors import InputError
 from gdkernels.models.predicting import predicted, probabilities
 from gdkernels.network import BoundNetwork, Structure
+from gdkernels.system.given import items_of
 from gdkernels.system.notebook import html_table
 
 if TYPE_CHECKING:
@@ -419,4 +420,5 @@ def _bound_network(
 
 def _read_once(values: Iterable[Any]) -> Any:
     """Return what is read again for each start; what is no list is for whoever reads it to refuse."""
-    return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else values
+    found = items_of(values)
+    return values if found is None else found

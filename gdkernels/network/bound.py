@@ -17,8 +17,9 @@ from gdkernels.data.record_spec import RecordSpec
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective, checked_reduction
-from gdkernels.errors import BackendError, InputError, unknown_name
+from gdkernels.errors import BackendError, InputError
 from gdkernels.network.structure import Structure
+from gdkernels.system.given import is_one_of, one_of
 from gdkernels.system.thread_limits import at_most, checked_threads
 
 if TYPE_CHECKING:  # a network that has not computed loads nothing of what does
@@ -78,14 +79,15 @@ class BoundNetwork:
         self.seed = randomness.checked_seed(seed)
         self.objective: Objective | None = None
         self.names = ColumnNames()
-        if precision is not None and precision not in PRECISIONS:
-            raise unknown_name("precision", precision, PRECISIONS)
+        if precision is not None:
+            one_of("precision", precision, PRECISIONS)
         self._precision = precision
         self._backend, self._device = backend, device
         self.binding: Binding | None = None
         self._known_places: Places | None = None
         self._last_predictor: Predictor | None = None
-        if backend != "auto" or device is not None:  # a place that the user named fails before loading data
+        # A place that the user named fails before loading data.
+        if not is_one_of(backend, ("auto",)) or device is not None:
             self._places.binding(precision or "float32")
         structure.check_memory()
         self.parameters: dict[str, Any] = structure.initial_parameters(self.seed)
@@ -305,7 +307,7 @@ class BoundNetwork:
         """Return an objective to measure by: this loss, the one that the network was last trained for, or "sse"."""
         if loss is None and self.objective is not None:
             return Objective(self.objective.loss, reduction=checked_reduction(reduction))
-        return Objective.checked(loss or "sse", reduction=reduction, outputs=self.outputs)
+        return Objective.checked("sse" if loss is None else loss, reduction=reduction, outputs=self.outputs)
 
     def predict(self, x: Any) -> Any:
         """Return the predictions [records, outputs] for placed inputs [records, inputs]."""

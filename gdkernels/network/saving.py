@@ -14,18 +14,23 @@ from gdkernels.data.frames import ColumnNames
 from gdkernels.definition.blocks.describing import restore_block
 from gdkernels.definition.naming import describe, restore
 from gdkernels.definition.objective import Objective
-from gdkernels.errors import FileError
+from gdkernels.errors import FileError, InputError, shown
 from gdkernels.files.model_file import read_model, write_model
 from gdkernels.network.bound import BoundNetwork
 from gdkernels.network.structure import Structure
 
-__all__ = ["read_network", "write_network"]
+__all__ = ["network_of_file", "read_network", "told_in_file", "write_network"]
 
 
 def write_network(
     network: BoundNetwork, path: str | os.PathLike[str], *, extra: Mapping[str, Any], overwrite: bool
 ) -> None:
     """Write a network, and the other contents of its model as JSON; see `gdkernels.MLP.save`."""
+    write_model(path, *told_in_file(network, extra), overwrite=overwrite)
+
+
+def told_in_file(network: BoundNetwork, extra: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a file keeps of a network: its arrays by name, and the rest, which is JSON."""
     arrays = network.host_parameters()
     tensors = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
     metadata = {
@@ -37,7 +42,7 @@ def write_network(
     }
     if network.names != ColumnNames():
         metadata["columns"] = {"inputs": network.names.inputs, "outputs": network.names.outputs}
-    write_model(path, tensors, metadata, overwrite=overwrite)
+    return tensors, metadata
 
 
 def read_network(
@@ -49,7 +54,22 @@ def read_network(
     objects: Mapping[str, Callable[..., Any]] | None,
 ) -> tuple[BoundNetwork, dict[str, Any]]:
     """Return a network from a file, and the other contents of its model; see `gdkernels.load`."""
-    tensors, metadata = read_model(path)
+    if objects is not None and not isinstance(objects, Mapping):
+        raise InputError(f"objects must be a dictionary of functions and objects by name, got {shown(objects)}")
+    return network_of_file(*read_model(path), path, backend=backend, device=device, threads=threads, objects=objects)
+
+
+def network_of_file(
+    tensors: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    *,
+    backend: str | Backend,
+    device: str | None,
+    threads: int | None,
+    objects: Mapping[str, Callable[..., Any]] | None = None,
+) -> tuple[BoundNetwork, dict[str, Any]]:
+    """Return the network that `told_in_file` told, and the other contents of its model; messages name the `path`."""
     try:
         structure = _structure(path, tensors, metadata, objects)
         network = BoundNetwork(

@@ -23,9 +23,11 @@ from gdkernels.definition.naming import describe, resolve
 from gdkernels.definition.network import Arrays
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
-from gdkernels.errors import InputError, shown, unknown_name
+from gdkernels.errors import InputError, shown
 from gdkernels.graph import remembered
 from gdkernels.system.cached_property import cached_property, fields_of
+from gdkernels.system.given import checked_switch, one_of
+from gdkernels.system.ranges import SHARE
 
 __all__ = ["Structure"]
 
@@ -65,7 +67,7 @@ class Structure:
         check_block("a network", block)
         if isinstance(inputs, bool) or not isinstance(inputs, (int, np.integer)) or inputs < 1:
             raise InputError(f"inputs must be a whole number of at least 1, got {shown(inputs)}")
-        structure = cls(block, int(inputs), resolve("activation", output))
+        structure = cls(block, int(inputs), _of_outputs(output))
         structure.check()
         return structure
 
@@ -95,17 +97,18 @@ class Structure:
         """
         inputs, *units = _checked_sizes(sizes)
         functions = (*_hidden_activations(activation, len(units) - 1), identity)
-        if norm is not None and norm not in NORMS:
-            raise unknown_name("norm", str(norm), NORMS, hint=NO_BATCH_NORM)
+        if norm is not None:
+            one_of("norm", norm, NORMS, hint=NO_BATCH_NORM)
+        bias, residual = checked_switch("bias", bias), checked_switch("residual", residual)
         if residual and not any(m == n for m, n in pairwise(units[:-1])):
             raise InputError(
                 "a residual leads past a hidden layer that is as wide as the one before it, such as the second in "
                 f"{[inputs, 64, 64, units[-1]]}; there is none in {[inputs, *units]}"
             )
-        chosen = resolve("activation", output)
-        return _of_layers(
-            (inputs, *units), functions, chosen, bool(bias), bool(residual), norm is not None, Dropout(dropout).rate
-        )
+        chosen = _of_outputs(output)
+        if not SHARE.has(dropout):
+            raise InputError(f"dropout must be {SHARE.wanted}, got {shown(dropout)}")
+        return _of_layers((inputs, *units), functions, chosen, bias, residual, norm is not None, Dropout(dropout).rate)
 
     def check(self) -> None:
         """Raise `InputError` if the block's parameters cannot be, or its blocks do not fit each other."""
@@ -253,6 +256,10 @@ class Structure:
             return
         if self.layers is None:
             raise InputError("this network is no chain of layers: set its parameters as a dictionary by name")
+        if not isinstance(parameters, Sequence) or not all(isinstance(layer, Sequence) for layer in parameters):
+            raise InputError(
+                f"parameters must be a dictionary by name, or for each layer its arrays (W, b), got {shown(parameters)}"
+            )
         if len(parameters) != len(self.layers):
             raise InputError(f"parameters for {len(parameters)} layers given; the network has {len(self.layers)}")
         for k, given in enumerate(parameters):
@@ -336,6 +343,15 @@ def _with_output(structure: Structure, output: Activation) -> Structure:
 
 def _count(parameter: Parameter) -> int:
     return math.prod(parameter.shape)
+
+
+def _of_outputs(output: Any) -> Activation:
+    """Return the activation of the outputs."""
+    try:
+        found: Activation = resolve("activation", output)
+    except InputError as error:
+        raise InputError(f"output: {error}") from None
+    return found
 
 
 def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

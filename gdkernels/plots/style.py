@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.system.libraries import lack_of
 
 if TYPE_CHECKING:
@@ -75,7 +75,15 @@ def panels(rows: int, columns: int, *, projections: Sequence[str | None] = (None
 
 
 def axes_or_new(ax: Axes | None, *, projection: str | None = None) -> Any:
-    """Return `ax`, or the Axes of a new figure."""
+    """Return `ax`, or the Axes of a new figure.
+
+    Raises
+    ------
+    InputError
+        For what is not matplotlib's Axes.
+    """
+    if ax is not None and not hasattr(ax, "get_figure"):
+        raise InputError(f"ax must be the Axes of matplotlib to draw on, or None for a new figure, got {shown(ax)}")
     return panels(1, 1, projections=(projection,))[1][0] if ax is None else ax
 
 

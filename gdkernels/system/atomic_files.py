@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gdkernels.errors import FileError
+from gdkernels.system.given import checked_path, checked_switch
 
 __all__ = ["TEMPORARY", "TakenError", "check_destination", "free_name", "write_atomically"]
 
@@ -97,7 +98,8 @@ def check_destination(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         If the folder is missing or not writable, the file exists already and `overwrite` is false, or `path` is no
         place for a file.
     """
-    if not os.fspath(path):
+    overwrite = checked_switch("overwrite", overwrite)
+    if not checked_path("path", path):
         raise FileError("the name of the file to write is empty; give one")
     path = Path(path)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-__all__ = ["is_of"]
+__all__ = ["computed", "is_of"]
 
 
 def is_of(value: Any, library: str, *kinds: str) -> bool:
@@ -13,3 +13,8 @@ def is_of(value: Any, library: str, *kinds: str) -> bool:
     module = sys.modules.get(library)
     classes = tuple(getattr(module, kind) for kind in kinds if hasattr(module, kind))
     return bool(classes) and isinstance(value, classes)
+
+
+def computed(value: Any) -> Any:
+    """Return a frame or column of Dask as one of pandas, which is computed now; all else as it is."""
+    return value.compute() if is_of(value, "dask.dataframe", "DataFrame", "Series") else value

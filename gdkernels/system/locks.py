@@ -83,8 +83,9 @@ class Lock:
         self._file.close()
 
     def remove(self) -> None:
-        """Remove the file while it is held, and let go of it."""
-        self.path.unlink(missing_ok=True)
+        """Remove the file while it is held, and let go of it; after an interrupt, ask again."""
+        if not self._file.closed and self.is_still_at(self.path):  # else it may be another's by now
+            self.path.unlink(missing_ok=True)
         self.close()
 
 

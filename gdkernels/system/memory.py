@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from gdkernels.errors import InputError, shown
 from gdkernels.system.control_groups import folders
+from gdkernels.system.ranges import whole
 
 __all__ = ["Room", "data", "gigabytes", "limit", "parse_bytes", "peak", "room", "used"]
 
@@ -79,15 +81,16 @@ def parse_bytes(size: str | int, name: str = "memory") -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", size.lower()) if isinstance(size, str) else None
     number = float(found[1]) * _UNITS[found[2] or ""] if found else math.inf
     value = int(number) if number < math.inf else size
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not whole(1).has(value):
         raise InputError(
             f"{name} must be a size as in '512MB', '1.5GB' or '2GiB', or a number of bytes, got {shown(size)}"
         )
-    return value
+    return int(value)
 
 
 def gigabytes(size: float) -> str:
     """Return bytes in the unit in which they are best read."""
+    size = min(size, sys.float_info.max)  # a whole number may be beyond it
     for unit, factor in (("GB", 1e9), ("MB", 1e6)):
         if size >= factor:
             return f"{size / factor:.3g} {unit}"

@@ -6,6 +6,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
+from gdkernels.system.given import checked_progress
 from gdkernels.system.libraries import first_line
 from gdkernels.system.notebook import in_notebook
 
@@ -77,6 +78,7 @@ class RecordCount:
 
 def _wanted(show: bool | None) -> bool:
     """Return whether to show a bar; None means on a terminal and in a notebook."""
+    show = checked_progress(show)
     return show or (show is None and (in_notebook() or (sys.stderr is not None and sys.stderr.isatty())))
 
 

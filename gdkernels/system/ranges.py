@@ -24,7 +24,10 @@ class NumberRange:
         kinds = (int, np.integer) if self.whole else (int, float, np.integer, np.floating)
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, kinds):
             return False
-        return math.isfinite(value) and bool(self.within(float(value)))
+        try:
+            return math.isfinite(value) and bool(self.within(float(value)))
+        except OverflowError:  # a whole number beyond all floats
+            return False
 
 
 def whole(least: int) -> NumberRange:

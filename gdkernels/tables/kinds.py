@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -73,12 +73,7 @@ class Choices:
     later: bool = False
 
     def __post_init__(self) -> None:
-        told = {
-            "ignore": self.ignore,
-            "keep_columns": self.keep,
-            "categorical": self.categorical,
-            "numeric": self.numeric,
-        }
+        told = self._told
         for one, other in (*(("ignore", name) for name in list(told)[1:]), ("categorical", "numeric")):
             if both := sorted({*told[one]} & {*told[other]}):
                 raise InputError(f"column {both[0]!r} cannot be both {keyword(one)} and {keyword(other)}; say one")
@@ -98,8 +93,31 @@ class Choices:
                     "another column"
                 )
 
+    def check_names(self, names: Sequence[str], source: str) -> None:
+        """Refuse a column that is named and not there.
+
+        Raises
+        ------
+        InputError
+            Then; it names the keyword as well.
+        """
+        for said_by, columns in (*self._told.items(), ("read", self.read)):
+            for name in columns:
+                if name not in names:
+                    raise no_column(name, names, source, said_by)
+
+    @property
+    def _told(self) -> dict[str, Collection[str]]:
+        return {
+            "ignore": self.ignore,
+            "keep_columns": self.keep,
+            "categorical": self.categorical,
+            "numeric": self.numeric,
+        }
+
     @property
     def named(self) -> set[str]:
+        """The columns that are named."""
         return {*self.ignore, *self.keep, *self.categorical, *self.numeric, *self.read}
 
     def is_no_input(self, name: str) -> bool:
@@ -129,7 +147,7 @@ def reread(table: Table, choices: Choices) -> Table:
     """
     for name in choices.read:
         if name not in table.columns:
-            raise no_column(name, table.names, table.source)
+            raise no_column(name, table.names, table.source, "read")
     if not choices.read and not choices.missing and not choices.numeric and not choices.gaps:
         return table
     columns = {name: _reread(name, column, choices) for name, column in table.columns.items()}
@@ -164,9 +182,7 @@ def choose(
         For a choice of a column that is not there, and where nobody can tell what the cells of one mean: all such
         columns are named.
     """
-    for name in sorted(choices.named):
-        if name not in table.columns:
-            raise no_column(name, table.names, table.source)
+    choices.check_names(table.names, table.source)
     refuse_unread(table, [name for name in names if not choices.is_no_input(name)])
     told = {*choices.ignore, *choices.categorical}
     refuse_doubts({name: finding_of(table.columns[name]) for name in names if name not in told}, table.source)

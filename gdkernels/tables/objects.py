@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from gdkernels.errors import InputError
+from gdkernels.system.given import checked_path
+from gdkernels.system.loaded import computed
 from gdkernels.system.loaded import is_of as _is
 from gdkernels.tables.column_data import Column, NumberColumn, Text
 from gdkernels.tables.meaning import labels_of
@@ -30,14 +32,14 @@ TARGET = "target"  # of targets that have no name
 def paths_of(data: Any) -> list[str] | None:
     """Return the files, folders and built-in data sets that `data` names, or None where it holds a table itself."""
     if isinstance(data, (str, os.PathLike)):
-        return [os.fspath(data)]
+        return [checked_path("the name of a table", data)]
     if isinstance(data, (list, tuple)) and len(data) and isinstance(data[0], (str, os.PathLike)):
-        return [os.fspath(item) for item in data]
+        return [checked_path("the name of a table", item) for item in data]
     return None
 
 
 def table_of(data: Any, findings: Mapping[str, Finding] | None = None, used: Collection[str] = ()) -> Table:
-    """Return the table in a frame of pandas, polars or pyarrow, a dict of columns, or an array [records, columns].
+    """Return the table in a frame, a dict of columns, a list of dicts, or an array [records, columns].
 
     Of an array, the columns are numbered from 0. Numbers stay numbers; gaps are None, NaN, NaT or NA; booleans and
     categories are text, dates text in ISO 8601. What other text means is told from all of a column, as in a text file.
@@ -127,8 +129,14 @@ def target_cells(X: Any, y: Any, name: str) -> Any:
 
 def _named(data: Any) -> list[tuple[str, Any]]:
     """Return the columns of a table in memory by name, as they are."""
+    data = computed(data)
     if isinstance(data, Mapping):
         pairs = [(name, data[name]) for name in data]
+    elif isinstance(data, (list, tuple)) and data and all(isinstance(record, Mapping) for record in data):
+        names = dict.fromkeys(name for record in data for name in record)
+        pairs = [(name, [record.get(name) for record in data]) for name in names]
+    elif isinstance(data, np.ndarray) and data.dtype.names:
+        pairs = [(name, data[name]) for name in data.dtype.names]
     elif _is(data, "pandas", "DataFrame"):
         pairs = list(data.items())  # also where two have one name
     elif _is(data, "polars", "LazyFrame"):
@@ -140,11 +148,11 @@ def _named(data: Any) -> list[tuple[str, Any]]:
     else:
         array = _array(data)
         pairs = [(k, array[:, k]) for k in range(array.shape[1])]
-    names = [str(name) for name, _ in pairs]
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
+    called = [str(name) for name, _ in pairs]
+    if len(set(called)) < len(called):
+        twice = sorted({name for name in called if called.count(name) > 1})
         raise InputError(f"two columns of {SOURCE} are named {twice[0]!r}; give each its own name")
-    return [(name, values) for name, (_, values) in zip(names, pairs, strict=True)]
+    return [(name, values) for name, (_, values) in zip(called, pairs, strict=True)]
 
 
 def _used(data: Any, used: frozenset[str]) -> list[tuple[str, Any]]:
@@ -163,7 +171,8 @@ def _used(data: Any, used: frozenset[str]) -> list[tuple[str, Any]]:
 
 def _array(data: Any) -> Any:
     wanted = (
-        "a table must be a frame of pandas, polars or pyarrow, a dict of columns, an array [records, columns], a file"
+        "a table must be a frame of pandas, polars or pyarrow, a dict of columns, a list of dicts, an array "
+        "[records, columns], a file"
     )
     if not isinstance(data, (list, tuple, np.ndarray)) and not hasattr(data, "__array__"):
         raise InputError(f"{wanted}, or several; got {type(data).__name__}")
@@ -177,6 +186,7 @@ def _array(data: Any) -> Any:
 
 
 def _named_targets(y: Any, names: Sequence[str] | None) -> list[tuple[str, Any]]:
+    y = computed(y)
     is_column = (
         _is(y, "pandas", "Series") or _is(y, "polars", "Series") or _is(y, "pyarrow", "ChunkedArray", "Array")
     ) or (not hasattr(y, "columns") and not isinstance(y, (Mapping, Table)) and _dimensions(y) == 1)
@@ -230,6 +240,8 @@ def _read(values: Any, finding: Finding | None = None) -> Column:
         return polars_column(values)
     if _is(values, "pyarrow", "ChunkedArray", "Array"):
         return plain_column(values.to_pylist(), finding)
+    if _is(values, "xarray", "DataArray"):
+        return _read(values.to_numpy(), finding)
     if isinstance(values, np.ma.MaskedArray):  # what stands behind a mask is no value: a gap
         values = values.tolist()  # None in its place
     return plain_column(values, finding)

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.errors import InputError, keyword
+from gdkernels.errors import InputError, keyword, shown
 from gdkernels.system.cached_property import cached_property
+from gdkernels.system.given import checked_switch, one_of
 from gdkernels.tables import columns
 from gdkernels.tables.column_data import Floats
+from gdkernels.tables.column_names import column_names
 from gdkernels.tables.columns import Date, Dropped, Kind
 from gdkernels.tables.kinds import Choices, choose, reread
 from gdkernels.tables.objects import table_of
@@ -107,15 +109,26 @@ class Preparation:
         InputError
             If columns are not there or cannot be used, targets do not fit the task, or there is nothing to learn.
         """
-        choices = Choices(ignore, keep, categorical, numeric, read or {}, missing, identifiers)
+        if read is not None and not isinstance(read, Mapping):
+            raise InputError(f"{keyword('read')} must be a dict of columns and formats, got {shown(read)}")
+        one_of("task", task, ("auto", *TASKS))
+        choices = Choices(
+            column_names("ignore", ignore),
+            column_names("keep", keep),
+            column_names("categorical", categorical),
+            column_names("numeric", numeric),
+            {} if read is None else read,
+            column_names("missing", missing),
+            column_names("identifiers", identifiers),
+        )
         return cls.by_choices(
             table,
-            target,
+            None if target is None else column_names("target", target),
             choices,
             task=task,
             rows=rows,
-            standardise_targets=standardise_targets,
-            standardise_inputs=standardise_inputs,
+            standardise_targets=checked_switch("standardise_targets", standardise_targets),
+            standardise_inputs=checked_switch("standardise_inputs", standardise_inputs),
         )
 
     @classmethod

@@ -7,8 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gdkernels.errors import FileError, InputError, keyword
+from gdkernels.errors import FileError, InputError, keyword, shown
 from gdkernels.system.progress import RecordCount
+from gdkernels.system.ranges import whole
 from gdkernels.tables.arrays import read_npy, read_npz
 from gdkernels.tables.builtin import BUILT_IN, read_built_in
 from gdkernels.tables.cells import Cells
@@ -44,7 +45,7 @@ def read(data: Data, *, header: bool | None = None, skip_rows: int = 0, progress
     data
         A file, also compressed by gzip or zstd; a folder of files with the same columns; several of these; the name of
         a built-in data set (``./digits`` is a file of that name); or what is in memory already: a frame of pandas,
-        polars or pyarrow, a dict of columns, an array [records, columns].
+        polars, pyarrow or Dask, a dict of columns, a list of dicts, an array [records, columns].
     header
         Whether text files begin with the names of the columns; None refuses a first line that looks like a record.
     skip_rows
@@ -92,6 +93,8 @@ def parts(
     used
         The columns that are wanted, if not all are: of what is in memory already, others are left out.
     """
+    if not whole(1).has(records):
+        raise InputError(f"records must be {whole(1).wanted}, got {shown(records)}")
     if (paths := paths_of(data)) is None:
         table = table_of(data, findings, used)
         if findings is not None:

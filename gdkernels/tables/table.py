@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gdkernels.errors import InputError, shown
+from gdkernels.errors import InputError, keyword, shown
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.column_data import Column, Rows, taken
 from gdkernels.tables.values import plain_column
@@ -93,8 +93,9 @@ class UnreadTable:
         return len(next(iter(self.columns.values()), ()))
 
 
-def no_column(name: str, names: Sequence[str], source: str) -> InputError:
-    """Return the error for a column that is not there, closest names first."""
+def no_column(name: str, names: Sequence[str], source: str, said_by: str | None = None) -> InputError:
+    """Return the error for a column that is not there, closest names first; `said_by` is the keyword that named it."""
+    source = source if said_by is None else f"{keyword(said_by)}: {source}"
     if len(name) > 80:  # a path, a table or the like
         return InputError(f"{source} has no column {shown(name)}. It has {listed(names)}")
     lower = {known.lower(): known for known in reversed(names)}

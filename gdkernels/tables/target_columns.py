@@ -107,4 +107,4 @@ def _resolved(table: Table, name: str) -> str:
         position = len(table.names) + int(name)
         if 0 <= position < len(table.names):
             return table.names[position]
-    raise no_column(name, table.names, table.source)
+    raise no_column(name, table.names, table.source, "target")

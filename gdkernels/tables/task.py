@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
+from gdkernels.system.ranges import SHARE, whole
 from gdkernels.tables.column_data import Text, numbers_in
 from gdkernels.tables.table import Table
 
@@ -49,6 +50,10 @@ def split(
     InputError
         If no row would be left.
     """
+    for name, value, allowed in (("n", n, whole(0)), ("share", share, SHARE)):
+        if not allowed.has(value):
+            raise InputError(f"{name} must be {allowed.wanted}, got {shown(value)}")
+    _check_generator(generator)
     if share == 0:
         return np.arange(n), np.arange(0)
     held = max(1, round(share * n))
@@ -76,6 +81,10 @@ def folds(
     InputError
         If there are fewer rows than parts.
     """
+    for name, value, allowed in (("n", n, whole(0)), ("count", count, whole(1))):
+        if not allowed.has(value):
+            raise InputError(f"{name} must be {allowed.wanted}, got {shown(value)}")
+    _check_generator(generator)
     if n < count:
         raise InputError(f"{n:,} records are too few for {count} parts; add some")
     rows = generator.permutation(n)
@@ -84,6 +93,11 @@ def folds(
     part = np.empty(n, np.int64)
     part[rows] = np.arange(n) % count
     return [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(count)]
+
+
+def _check_generator(generator: object) -> None:
+    if not isinstance(generator, np.random.Generator):
+        raise InputError(f"generator must be a numpy.random.Generator, got {shown(generator)}")
 
 
 def _shares(sizes: Indices, total: int) -> Indices:

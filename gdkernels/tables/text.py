@@ -22,7 +22,6 @@ from gdkernels.tables.text_form import (
     form_of,
     quote_problem,
     reader_of,
-    skip,
 )
 
 __all__ = ["DELIMITERS", "TextOptions", "read_text"]
@@ -113,8 +112,7 @@ def _wrong(path: Path, encoding: str, form: TextForm, problem: str = "") -> Inpu
     """Return the error for the first record that cannot be, by reading them one by one."""
     width = len(form.names)
     with open_text(path, encoding) as file:
-        skip(file, form.skipped)
-        reader = csv.reader(file, delimiter=form.delimiter, strict=True, skipinitialspace=form.spaced)
+        reader = reader_of(file, form.delimiter, form.skipped, form.spaced)
         begins, before = form.skipped + 1, form.skipped
         try:
             for row in reader:

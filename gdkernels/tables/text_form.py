@@ -3,18 +3,24 @@
 Lines before those, such as blank ones, titles and comments, belong here; reading the records does not.
 """
 
+from __future__ import annotations
+
 import csv
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from gdkernels.errors import InputError, keyword
+from gdkernels.errors import InputError, keyword, shown
+from gdkernels.system.ranges import whole
+from gdkernels.tables.blanks import without_blanks
 from gdkernels.tables.cells import unwrapped
 from gdkernels.tables.header import checked_names, numbered_names
 from gdkernels.tables.streams import open_text
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 __all__ = [
     "COMMENT", "DELIMITERS", "UNDIVIDED", "TextForm", "TextOptions", "form_of", "quote_problem", "reader_of", "skip",
@@ -43,12 +49,19 @@ class TextOptions:
     header: bool | None = None
     skip_rows: int = 0
 
+    def __post_init__(self) -> None:
+        """Raise `InputError` for what they cannot be."""
+        if self.header is not None and not isinstance(self.header, bool):
+            raise InputError(f"{keyword('header')} must be True, False or None, got {shown(self.header)}")
+        if not whole(0).has(self.skip_rows):
+            raise InputError(f"{keyword('skip_rows')} must be {whole(0).wanted}, got {shown(self.skip_rows)}")
+
 
 @dataclass(frozen=True)
 class TextForm:
     """The form of a text file: what divides its cells, the columns' names, and where its first record is.
 
-    Quotes may stand behind a space: ``"a", "b"``.
+    Blanks may stand around quotes, as in ``"a" , "b"``.
     """
 
     delimiter: str
@@ -77,6 +90,8 @@ def form_of(path: Path, encoding: str, options: TextOptions) -> TextForm:
     blank = _blank_lines(path, encoding, skipped, _NOTHING if options.header is not False else None)
     skipped += blank
     delimiter, first, problem = _first_line(path, encoding, skipped, said)
+    if not any(first):
+        delimiter, first, problem = _first_line(path, encoding, skipped, said, spaced=True)
     line = f"line {skipped + 1:,}" if skipped else "the first line"
     if not any(first):
         raise InputError(f"{line} of {path} is no header: {problem}")
@@ -161,17 +176,26 @@ def _blank_lines(path: Path, encoding: str, skipped: int, nothing: str | None) -
 
 
 def _is_spaced(path: Path, encoding: str, delimiter: str, skipped: int) -> bool:
-    """Return whether quotes stand behind a space in the first records, and all of these can be read so."""
-    found = []
-    for spaced in (False, True):
-        with open_text(path, encoding) as file:
-            try:
-                found.append(list(islice(reader_of(file, delimiter, skipped, spaced), _LOOK)))
-            except csv.Error:
-                return False
-        if not any(cell.startswith(" ") and cell.lstrip().startswith('"') for row in found[0] for cell in row):
-            return False
-    return True
+    """Return whether blanks stand around quotes in the first records, of which more can be read so."""
+    plain, is_wrong = _first_records(path, encoding, delimiter, skipped, spaced=False)
+    behind = any(cell.startswith(" ") and cell.lstrip().startswith('"') for row in plain for cell in row)
+    if not (behind or is_wrong):
+        return False
+    spaced, is_worse = _first_records(path, encoding, delimiter, skipped, spaced=True)
+    return not is_worse or len(spaced) > len(plain)
+
+
+def _first_records(
+    path: Path, encoding: str, delimiter: str, skipped: int, *, spaced: bool
+) -> tuple[list[list[str]], bool]:
+    """Return the cells of the first records, and whether one of them cannot be read."""
+    found: list[list[str]] = []
+    with open_text(path, encoding) as file:
+        try:
+            found.extend(islice(reader_of(file, delimiter, skipped, spaced), _LOOK))
+        except csv.Error:
+            return found, True
+    return found, False
 
 
 def _comment_lines(path: Path, encoding: str, skipped: int) -> int:
@@ -207,10 +231,11 @@ def _divided(path: Path, encoding: str, skipped: int) -> tuple[str, int] | None:
     return None
 
 
-def reader_of(file: TextIO, delimiter: str, skipped: int, spaced: bool = False) -> Iterator[list[str]]:
+def reader_of(file: TextIO, delimiter: str, skipped: int, spaced: bool = False) -> Reader:
     """Return what divides the lines after those that are skipped into cells, as the csv module does."""
     skip(file, skipped)
-    return csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=spaced)
+    lines = without_blanks(file, delimiter) if spaced else file
+    return csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=spaced)
 
 
 def skip(file: TextIO, lines: int) -> None:

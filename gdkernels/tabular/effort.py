@@ -43,9 +43,6 @@ def check_effort(given: Mapping[str, Any]) -> None:
     InputError
         For two that do not go together; it names both.
     """
-    for name in ("quick", "best"):
-        if not isinstance(given[name], bool):
-            raise InputError(f"{keyword(name)} must be True or False, got {shown(given[name])}")
     asked = [name for name in ("best", "search") if given[name] not in (None, False)]
     if given["quick"] and asked:
         raise InputError(f"{keyword('quick', True)} and {keyword(asked[0])} exclude each other; leave one out")

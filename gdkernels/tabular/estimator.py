@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from gdkernels.errors import unknown_name
+from gdkernels.errors import shown, unknown_name
 
 __all__ = ["parameters_of", "set_parameters", "short_form", "tags_for"]
 
@@ -34,7 +34,8 @@ def set_parameters(estimator: object, given: Mapping[str, Any]) -> None:
 def short_form(estimator: object) -> str:
     """Return the call that makes such an estimator: with the keywords that are not the defaults."""
     defaults = _defaults(estimator)
-    given = [f"{name}={value!r}" for name, value in parameters_of(estimator).items() if value != defaults[name]]
+    now = parameters_of(estimator)
+    given = [f"{name}={shown(value)}" for name, value in now.items() if not _is_default(value, defaults[name])]
     return f"{type(estimator).__name__}({', '.join(given)})"
 
 
@@ -50,6 +51,10 @@ def tags_for(task: str) -> Any:
         regressor_tags=RegressorTags() if kind == "regressor" else None,
         input_tags=InputTags(string=True, categorical=True, allow_nan=True),
     )
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    return value is default or (type(value) is type(default) and bool(value == default))  # a frame has no truth
 
 
 def _defaults(estimator: object) -> dict[str, Any]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Set
 from typing import Any
 
 from gdkernels.definition import optimizers
+from gdkernels.definition.chain import NO_BATCH_NORM, NORMS
 from gdkernels.definition.naming import describe, names, resolve
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.definition.solvers import LevenbergMarquardt, Solver
-from gdkernels.errors import InputError, keyword, shown, unknown_name
+from gdkernels.errors import InputError, keyword, shown
+from gdkernels.system.given import checked_path, is_one_of, items_of, one_of
 from gdkernels.system.ranges import POSITIVE, SHARE, NumberRange, at_least, whole
 from gdkernels.tables.outcomes import Bounds
 from gdkernels.tables.reading import reading_of
 from gdkernels.tables.task import TASKS
-from gdkernels.tables.text import TextOptions
 from gdkernels.tabular import defaults
 from gdkernels.training.checkpointing import USUAL, Cadence
 
@@ -25,15 +26,14 @@ __all__ = [
     "ENCODINGS",
     "OUTSIDE",
     "RANGES",
+    "SWITCHES",
     "bounds_of",
     "check_checkpoints",
     "check_for_solver",
     "check_names",
     "check_numbers",
-    "column_names",
     "formats_of",
     "optimizer_of",
-    "text_options",
     "units_of",
 ]
 
@@ -62,17 +62,10 @@ RANGES: dict[str, NumberRange] = {
     "skip_rows": whole(0),
 }
 _NEEDED = ("dropout", "starts", "retries", "seed", "test", "keep", "skip_rows")
+SWITCHES = ("drop_missing", "residual", "nesterov", "quick", "best", "explain", "resume")
 CLASS_WEIGHTS = ("none", "balanced")
 ENCODINGS = ("auto", "none", "piecewise")
 OUTSIDE = ("extrapolate", "hold")
-
-
-def column_names(name: str, value: Any) -> tuple[str, ...]:
-    """Return the columns that were named: one or several, numbers where they have no other names."""
-    items = [value] if isinstance(value, (str, int)) else value
-    if not isinstance(items, Sequence) or not all(isinstance(item, (str, int)) for item in items):
-        raise InputError(f"{keyword(name)} must be the name of a column, or a list of such names; got {shown(value)}")
-    return tuple(map(str, items))
 
 
 def check_numbers(given: Mapping[str, Any]) -> None:
@@ -85,14 +78,15 @@ def check_numbers(given: Mapping[str, Any]) -> None:
 
 def check_names(given: Mapping[str, Any]) -> None:
     """Refuse names that nothing has."""
-    for name, kind, allowed in (
-        ("task", "task", ("auto", *TASKS)),
-        ("class_weight", "class weight", CLASS_WEIGHTS),
-        ("encoding", "encoding", ENCODINGS),
-        ("outside", "way to go on outside the training range", OUTSIDE),
+    for name, allowed in (
+        ("task", ("auto", *TASKS)),
+        ("class_weight", CLASS_WEIGHTS),
+        ("encoding", ENCODINGS),
+        ("outside", OUTSIDE),
     ):
-        if not isinstance(given[name], str) or given[name] not in allowed:
-            raise unknown_name(kind, given[name], allowed)
+        one_of(name, given[name], allowed)
+    if given["norm"] is not None:
+        one_of("norm", given["norm"], NORMS, hint=NO_BATCH_NORM)
     activations = given["activation"]
     for one in activations if isinstance(activations, (list, tuple)) else [activations]:
         resolve("activation", one)
@@ -103,7 +97,9 @@ def check_names(given: Mapping[str, Any]) -> None:
 
 def check_checkpoints(given: Mapping[str, Any]) -> None:
     """Refuse what is said of checkpoints where there are none."""
-    if given["checkpoint"] is None and given["resume"]:
+    if given["checkpoint"] is not None:
+        checked_path(keyword("checkpoint"), given["checkpoint"])
+    elif given["resume"]:
         raise InputError(f"{keyword('resume')} goes on from checkpoints; give {keyword('checkpoint', 'DIR')} too")
     if Cadence.parse(given["every"]) != Cadence.parse(USUAL) and given["checkpoint"] is None:
         raise InputError(f"{keyword('every')} is for checkpoints; give {keyword('checkpoint', 'DIR')} too")
@@ -111,7 +107,7 @@ def check_checkpoints(given: Mapping[str, Any]) -> None:
 
 def formats_of(read: Any) -> dict[str, str]:
     """Return the formats in which columns are to be read, by the names of the columns."""
-    if not isinstance(read or {}, Mapping):
+    if read is not None and not isinstance(read, Mapping):
         raise InputError(f"{keyword('read')} must be a dict of columns and formats, got {shown(read)}")
     formats = {str(name): str(words) for name, words in (read or {}).items()}
     for name, words in formats.items():
@@ -119,17 +115,10 @@ def formats_of(read: Any) -> dict[str, str]:
     return formats
 
 
-def text_options(header: Any, skip_rows: int) -> TextOptions:
-    """Return the form of text files."""
-    if header is not None and not isinstance(header, bool):
-        raise InputError(f"{keyword('header')} must be True, False or None, got {shown(header)}")
-    return TextOptions(header, skip_rows)
-
-
 def bounds_of(given: Any) -> Bounds:
     """Return the bounds of predictions: as they are, or as LOW:HIGH, of which either may be left out."""
-    if given is None or given in ("auto", "none"):
-        return None if given in (None, "none") else "auto"
+    if given is None or is_one_of(given, ("auto", "none")):
+        return "auto" if given == "auto" else None
     pair = given.split(":") if isinstance(given, str) else given
     try:
         low, high = (None if bound in (None, "") else float(bound) for bound in pair)
@@ -145,8 +134,8 @@ def bounds_of(given: Any) -> Bounds:
 
 
 def units_of(hidden: Any) -> tuple[int, ...]:
-    units = (hidden,) if whole(1).has(hidden) else hidden
-    if not isinstance(units, (list, tuple)) or not all(map(whole(1).has, units)):
+    units = (hidden,) if whole(1).has(hidden) else items_of(hidden)
+    if units is None or isinstance(hidden, (Mapping, Set)) or not all(map(whole(1).has, units)):
         raise InputError(
             f"{keyword('hidden')} must be the units of each hidden layer, such as (128, 64); got {shown(hidden)}"
         )

@@ -15,6 +15,7 @@ from gdkernels.groups import Group, joined
 from gdkernels.groups.agreement import guarded
 from gdkernels.models.mlp import load_network
 from gdkernels.models.network import Network
+from gdkernels.system.given import checked_switch
 from gdkernels.tables import Preparation, Table
 from gdkernels.tables.read import Data
 from gdkernels.tables.text import TextOptions
@@ -25,6 +26,7 @@ from gdkernels.tabular.estimator import parameters_of, set_parameters, short_for
 from gdkernels.tabular.evaluation import Evaluation
 from gdkernels.tabular.fitted import FittedModel, fitted_attributes, keywords_of
 from gdkernels.tabular.from_data import description_of, trained_on
+from gdkernels.tabular.keeping import copy_of, kept_of, model_kept
 from gdkernels.tabular.passed_labels import PassedLabels
 from gdkernels.tabular.prediction import Prediction, PreparedNetwork
 from gdkernels.tabular.ranks import agree_on_keywords
@@ -42,7 +44,8 @@ class TabularPredictor:
 
     It does what ``gdkernels train`` does from the command line, with its options as keywords; the same seed gives the
     same bits. A table is a file (CSV or TSV, Parquet, Arrow or Feather, NPY, NPZ; also gzip or zstd), several, a folder
-    of them, the name of a built-in data set, a frame of pandas, polars or pyarrow, a dict of columns, or an array.
+    of them, the name of a built-in data set, a frame of pandas, polars, pyarrow or Dask, a dict of columns, a list of
+    dicts, which are records, or an array.
 
     Parameters
     ----------
@@ -287,6 +290,19 @@ class TabularPredictor:
     def __repr__(self) -> str:
         return short_form(self)
 
+    # A pickle and a copy keep all of it. Tools that know arrays and JSON alone, such as skops, keep what a file keeps.
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copy_of, (type(self), vars(self))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return kept_of(self.get_params(), self._model)
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state["keywords"])
+        if (model := model_kept(state)) is not None:
+            self._remember(model, PassedLabels.of_model(model.network, model.preparation, "that was kept"))
+
     # ---- before and while training
 
     def describe(self, X: Data, y: Any = None) -> TableDescription:
@@ -410,7 +426,8 @@ class TabularPredictor:
         InputError
             If nothing has been fitted, the table has no records, or lacks what the model needs.
         """
-        return self._fitted().evaluate(X, y, drop_missing=drop_missing, importance=importance)
+        said = {"drop_missing": drop_missing, "importance": importance}
+        return self._fitted().evaluate(X, y, **{name: checked_switch(name, value) for name, value in said.items()})
 
     def drift(self, X: Data) -> list[dict[str, Any]]:
         """Return for each column of a table the share that training has not seen.

@@ -16,6 +16,7 @@ from gdkernels.tables.columns import Category, Dropped
 from gdkernels.tables.sentinels import sentinels_of
 from gdkernels.tabular.evaluation import Evaluation
 from gdkernels.tabular.leakage import leaks
+from gdkernels.tabular.odd_columns import alike_names, counted_dates, far_dates
 from gdkernels.tabular.settings import TabularSettings
 
 __all__ = ["remarks_after", "remarks_on"]
@@ -50,8 +51,10 @@ def remarks_on(
                     f"the target {name!r} is {shown} in {int(same.sum()):,} records, far from the others: if it means "
                     f"a gap, say {keyword('missing', [shown])} {keyword('drop_missing', True)}"
                 )
-    said += [*_signs(table, preparation), *_few(_read_as_text(settings, table, preparation))]
-    said += [*_few(_pooled(settings, table, preparation, learn)), *_few(_cased(preparation))]
+    said += [*_signs(table, preparation), *_few(counted_dates(table, preparation, settings.choices.named))]
+    said += [*_few(far_dates(table, preparation, settings.choices.named))]
+    said += [*_few(_read_as_text(settings, table, preparation))]
+    said += [*_few(_pooled(settings, table, preparation, learn)), *_few(alike_names(preparation))]
     return said + leaks(table, preparation, rows, settings.seed)
 
 
@@ -130,22 +133,6 @@ def _like_dates_or_numbers(name: str, column: Text) -> list[str]:
         f"column {name!r} is left out, but cells such as {figures[0][:40]!r} may be {how}, or say how to read them by "
         f"{keyword('read')}"
     ]
-
-
-def _cased(preparation: Preparation) -> list[str]:
-    """Return which names differ by capitals alone, as in ``yes`` and ``Yes``."""
-    said = []
-    for kind in preparation.columns:
-        if isinstance(kind, Category):
-            known: dict[str, str] = {}
-            for level in kind.levels:
-                if (other := known.setdefault(level.casefold(), level)) != level:
-                    said.append(
-                        f"column {kind.name!r}: {other[:40]!r} and {level[:40]!r} are taken for different names; write "
-                        "them alike if they mean the same"
-                    )
-                    break
-    return said
 
 
 def remarks_after(settings: TabularSettings, test: Evaluation | None) -> list[str]:

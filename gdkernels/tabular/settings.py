@@ -14,8 +14,10 @@ from gdkernels.definition.solvers import LevenbergMarquardt, Solver
 from gdkernels.dispatch import choosing
 from gdkernels.errors import InputError, keyword
 from gdkernels.groups import Group
+from gdkernels.system.given import checked_progress, checked_switch
 from gdkernels.system.memory import parse_bytes
 from gdkernels.system.thread_limits import checked_threads
+from gdkernels.tables.column_names import column_names
 from gdkernels.tables.kinds import Choices
 from gdkernels.tables.outcomes import Bounds
 from gdkernels.tables.text import TextOptions
@@ -23,15 +25,14 @@ from gdkernels.tabular import defaults
 from gdkernels.tabular.effort import QUICK, check_effort, time_limit_of
 from gdkernels.tabular.keywords import (
     CLASS_LOSSES,
+    SWITCHES,
     bounds_of,
     check_checkpoints,
     check_for_solver,
     check_names,
     check_numbers,
-    column_names,
     formats_of,
     optimizer_of,
-    text_options,
     units_of,
 )
 from gdkernels.tabular.split_rules import SplitRule
@@ -123,15 +124,18 @@ class TabularSettings:
         InputError
             For a keyword that cannot be, or that does not go with another; the message names both.
         """
-        check_effort(given)
-        rest = dict(given) | {n: v for n, v in QUICK.items() if given["quick"] and given[n] is None}
+        rest = dict(given) | {name: checked_switch(name, given[name]) for name in SWITCHES}
+        rest["progress"] = checked_progress(given["progress"])
+        check_numbers(given)
+        check_effort(rest)
+        rest |= {n: v for n, v in QUICK.items() if rest["quick"] and rest[n] is None}
         named = ("ignore", "keep_columns", "categorical", "numeric", "missing")
         columns = {name: column_names(name, rest.pop(name)) for name in named}
-        check_numbers(given)
-        formats, options = formats_of(rest.pop("read")), text_options(rest.pop("header"), rest.pop("skip_rows"))
+        options, formats = TextOptions(rest.pop("header"), rest.pop("skip_rows")), formats_of(rest.pop("read"))
         rate_is_open = rest["learning_rate"] is None and isinstance(rest["optimizer"], str)
         optimizer = optimizer_of(*(rest.pop(name) for name in ("optimizer", "learning_rate", "momentum", "nesterov")))
-        rest["class_weight"] = rest["class_weight"] or "none"
+        if rest["class_weight"] is None:
+            rest["class_weight"] = "none"
         split = SplitRule.of(rest["split"])
         if rest["outside"] is None:
             rest["outside"] = "hold" if split.kind == "time" else "extrapolate"

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword, unknown_name
+from gdkernels.system.given import is_one_of
 from gdkernels.tables.bare_dates import bare_pattern
 from gdkernels.tables.checked import as_labels, days_of, label_of, numbers_of
 from gdkernels.tables.column_data import Column, Floats, Text, finding_of, number_text, numbers_in
@@ -48,8 +49,8 @@ class SplitRule:
         InputError
             For other words.
         """
-        kind, colon, column = str(words).partition(":")
-        if kind not in _KINDS:
+        kind, colon, column = words.partition(":") if isinstance(words, str) else (words, "", "")
+        if not is_one_of(kind, _KINDS):
             raise unknown_name("split", kind, ("random", "time", "time:COLUMN", "group:COLUMN"))
         if (kind == "random" and colon) or (colon and not column):
             raise InputError(f"{keyword('split', words)}: say random, time, time:COLUMN or group:COLUMN")

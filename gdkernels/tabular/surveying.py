@@ -13,7 +13,6 @@ from gdkernels.tables import parts
 from gdkernels.tables.kinds import refuse_doubts
 from gdkernels.tables.read import Data, findings_in, source_of
 from gdkernels.tables.reading import NUMBER, Finding
-from gdkernels.tables.table import no_column
 from gdkernels.tabular.part_rules import PartRule, part_rule, rule_of_json
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.survey import TableSurvey, survey
@@ -114,9 +113,7 @@ def width_of(settings: TabularSettings, data: Data) -> int:
         For a column that was named and is not there: before all of the table is read.
     """
     names = next(parts(data, 1, findings={}, options=settings.options)).names
-    for name in sorted(settings.choices.named):
-        if name not in names:
-            raise no_column(name, names, source_of(data))
+    settings.choices.check_names(names, source_of(data))
     return len(names)
 
 

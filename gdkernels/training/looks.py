@@ -8,6 +8,7 @@ from typing import Any
 from gdkernels.data.records import Records
 from gdkernels.definition.schedules import watches_losses
 from gdkernels.errors import InputError, shown
+from gdkernels.system.given import items_of
 from gdkernels.training.checkpointing import Checkpointer
 from gdkernels.training.history import Epoch, History
 from gdkernels.training.placement import Where
@@ -29,12 +30,12 @@ def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
     InputError
         If it is no list of functions.
     """
-    if callable(callbacks) or not isinstance(callbacks, Iterable):
+    given = None if callable(callbacks) else items_of(callbacks)
+    if given is None:
         raise InputError(f"callbacks must be a list of functions, got {shown(callbacks)}: write [f], or []")
-    given = tuple(callbacks)
     for callback in given:
         if not callable(callback):
-            raise InputError(f"a callback must be a function of an Epoch, got {shown(callback)}")
+            raise InputError(f"callbacks: a callback must be a function of an Epoch, got {shown(callback)}")
     return given
 
 

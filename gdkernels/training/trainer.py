@@ -19,13 +19,14 @@ from gdkernels.definition.schedules import ScheduleFunction
 from gdkernels.definition.solvers import Solver
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.groups import Group, joined
 from gdkernels.groups.launchers import launched
 from gdkernels.groups.sharding import checked_shards
 from gdkernels.metrics import Metric
 from gdkernels.network import BoundNetwork
-from gdkernels.training.checkpointing import Cadence, Checkpointer, Run
+from gdkernels.system.given import checked_progress
+from gdkernels.training.checkpointing import Checkpointer, Keeping, Run
 from gdkernels.training.epoch_runner import EpochRunner
 from gdkernels.training.epoch_values import Pace
 from gdkernels.training.fit import Fit
@@ -113,6 +114,10 @@ class Trainer:
         group: str | Group | None = None,
         shards: int | None = None,
     ) -> None:
+        if not hasattr(mlp, "network"):
+            raise InputError(f"mlp must be a Network or an MLP to train, got {shown(mlp)}")
+        if order is not None and not callable(order):
+            raise InputError(f"order must be a function of the epoch and the records, or None, got {shown(order)}")
         self.mlp, network = mlp, mlp.network
         self.settings = Settings.checked(
             outputs=network.outputs,
@@ -285,11 +290,10 @@ class Trainer:
             gradient_norm=gradient_norm,
             retries=retries,
         )
-        if resume and checkpoint is None:
-            raise InputError("resume=True goes on from checkpoints: say in which folder they are, checkpoint=…")
-        callbacks, cadence = checked_callbacks(callbacks), Cadence.parse(every)
+        keeping = Keeping.checked(checkpoint, every, keep, resume)
+        callbacks, progress = checked_callbacks(callbacks), checked_progress(progress)
         batches = self._batches(X, Y, asked.epochs)
-        if checkpoint is not None and batches is not None:
+        if keeping is not None and batches is not None:
             raise InputError("checkpoints need records that can be told apart: give X and Y, not batches")
         weighted = _weighted(X if batches is None else batches, sample_weight)
 
@@ -298,15 +302,14 @@ class Trainer:
 
         runner, together = self.runner, Together(self.group, self.shards)
         call: dict[str, Any] = {"call": "fit", "data": _kind(X, batches), "validation": _kind(validation)}
-        if checkpoint is not None:
-            call |= {"checkpoint": True, "every": f"{cadence.amount:g} {cadence.unit}", "resume": resume}
+        if keeping is not None:
+            cadence = keeping.cadence
+            call |= {"checkpoint": True, "every": f"{cadence.amount:g} {cadence.unit}", "resume": keeping.resume}
         with ExitStack() as stack:
             stack.enter_context(together.computing(call))
             checkpointer: Checkpointer | None = None
-            if checkpoint is not None:
-                checkpointer = stack.enter_context(
-                    Checkpointer(checkpoint, cadence, keep, resume=resume, group=self.group)
-                )
+            if keeping is not None:
+                checkpointer = stack.enter_context(Checkpointer(keeping, group=self.group))
             planned = None if checkpointer is None else checkpointer.plan
             runner.share(together.sharding(lambda: workload(self.settings.batch_size), planned))
             given = FitData(X, Y, sample_weight, validation, batches)

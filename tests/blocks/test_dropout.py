@@ -53,7 +53,7 @@ def lowbias32(a):
 
 @pytest.mark.parametrize(("name", "xp"), list(namespaces()), ids=lambda v: v if isinstance(v, str) else "")
 def test_the_hash_is_the_published_one_in_every_namespace(name, xp):
-    given = RANDOM.integers(0, 1 << 32, 1000, dtype=np.uint32)
+    given = np.random.default_rng(1).integers(0, 1 << 32, 1000, dtype=np.uint32)
     given[:3] = 0, 1, 0xFFFFFFFF
     found = np.asarray(mixed(xp.asarray(given.view(np.int32))))
     assert found.dtype == np.int32
@@ -117,7 +117,7 @@ def test_a_rate_that_cannot_be_is_refused(rate):
     with pytest.raises(InputError, match=r"Dropout: rate must be a number of at least 0 and below 1"):
         blocks.Dropout(rate)
     if rate is not None:
-        with pytest.raises(InputError, match=r"Dropout: rate must be"):
+        with pytest.raises(InputError, match="dropout must be|Dropout: rate must be"):
             gd.MLP([5, 8, 2], dropout=rate)
 
 

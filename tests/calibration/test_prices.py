@@ -43,13 +43,12 @@ class TestQuantities:
 
 
 class TestFit:
-    RNG = np.random.default_rng(5)
-
     def rows(self, prices, noise=0.0):
-        names = list(prices)
+        names, random = list(prices), np.random.default_rng(5)
         for _ in range(40):
-            q = dict.fromkeys(QUANTITIES, 0.0) | {n: float(10 ** self.RNG.uniform(0, 4)) for n in names}
-            t = sum(prices[n] * q[n] for n in names) * float(np.exp(noise * self.RNG.standard_normal()))
+            q = dict.fromkeys(QUANTITIES, 0.0) | {n: float(10 ** random.uniform(0, 4)) for n in names}
+            q["product_flops"] *= 1e4  # or nobody could tell their price from the others
+            t = sum(prices[n] * q[n] for n in names) * float(np.exp(noise * random.standard_normal()))
             yield JobTimes(q, [0.95 * t, t, 0.9 * t, 2.0 * t, 0.97 * t])  # t is their upper quartile
 
     def test_exact_times_give_their_prices(self):

@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from interrupts import interrupted_everywhere
 
 from gdkernels.cli import main
+from gdkernels.cli.outputs import claimed
 from gdkernels.models import mlp
 from gdkernels.system import atomic_files
 
@@ -151,6 +154,21 @@ def test_who_comes_second_is_refused_before_it_trains(refused, command, numbers,
     first.communicate()
     assert command("train", numbers, *TRAIN, "--out", tmp_path / "m").code == 0
     assert not list((tmp_path / "cache").glob("*.lock"))
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a lock that nobody has any more is let go of by Python
+def test_an_interrupt_at_any_moment_leaves_an_output_to_the_next_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("GDKERNELS_CACHE", str(tmp_path / "cache"))
+
+    def writes():
+        with claimed(Namespace(out=str(tmp_path / "m"))):
+            pass
+
+    writes()
+    for where, raised in interrupted_everywhere(writes):
+        assert isinstance(raised, KeyboardInterrupt), where
+        writes()
+        assert not list((tmp_path / "cache").glob("*.lock")), where
 
 
 def test_predictions_whose_name_was_taken_are_written_beside(command, numbers, model, tmp_path, monkeypatch):

@@ -78,7 +78,7 @@ def test_classifier(device, solver, monkeypatch):
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_regressor_with_weights_and_early_stopping(device):
-    weights = RNG.uniform(0.5, 2.0, 60).astype(np.float32)
+    weights = np.random.default_rng(2).uniform(0.5, 2.0, 60).astype(np.float32)
     there, here = (MLPRegressor(**SETTINGS, early_stopping=True) for _ in range(2))
     there.fit(strict(X, device), strict(NUMBERS, device), strict(weights, device))
     here.fit(X, NUMBERS, weights)

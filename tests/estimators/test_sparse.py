@@ -132,11 +132,12 @@ def test_a_row_may_have_no_entry_and_an_entry_may_come_twice():
 def many(monkeypatch):
     """Records that would be 1.6 GB as an array, taken in pieces of the usual size."""
     monkeypatch.undo()
-    entries = 25 * 4000
+    entries, random = 25 * 4000, np.random.default_rng(9)
     x = scipy.sparse.csr_array(
-        (RNG.random(entries), RNG.integers(0, 50_000, entries), np.arange(0, entries + 1, 25)), shape=(4000, 50_000)
+        (random.random(entries), random.integers(0, 50_000, entries), np.arange(0, entries + 1, 25)),
+        shape=(4000, 50_000),
     )
-    return x, RNG.integers(0, 2, 4000)
+    return x, random.integers(0, 2, 4000)
 
 
 # Numba's threads have memory of their own, which one hidden unit is too little to compare with.

@@ -61,6 +61,45 @@ FUNCTIONS = {
     "either": lambda w, x, xp: xp.where(xp.logical_xor(x > 0, x > -0.5), x, 0.25 * x),
 }
 
+# With an axis of groups.
+GROUPED = {
+    "in groups": lambda w, x, xp: xp.reshape(xp.tanh(xp.reshape(x, (-1, 2, 2))) @ w[:2, :3], (-1, 6)),
+    "distances": lambda w, x, xp: xp.sum((x[:, None, :] - w[None, :, :]) ** 2, axis=-1),
+    "bins": lambda w, x, xp: xp.reshape(xp.maximum(0.0, 1.0 - xp.abs(x[:, :, None] - w[:, 0])), (x.shape[0], -1)),
+    "pairs": lambda w, x, xp: xp.reshape(x[:, :, None] * (x * w[0])[:, None, :], (-1, 16)),
+    "of groups": lambda w, x, xp: (
+        xp.mean(xp.reshape(x, (-1, 2, 2)), axis=1) + xp.max(xp.reshape(x, (-1, 2, 2)), axis=2)
+    ),
+    "of all": lambda w, x, xp: xp.sum(xp.reshape(x, (-1, 2, 2)) * w[:2, :2], axis=(1, 2)),
+    "variances": lambda w, x, xp: xp.var(xp.reshape(x, (-1, 2, 2)), axis=2) * xp.std(xp.exp(x[:, None, :]), axis=2),
+    "attention": lambda w, x, xp: attention(xp.reshape(x, (-1, 2, 2)), w, xp),
+    "by a vector": lambda w, x, xp: xp.reshape(x, (-1, 2, 2)) @ w[0, :2],
+    "parts": lambda w, x, xp: xp.reshape(x, (-1, 2, 2))[:, 1] * xp.reshape(x, (-1, 2, 2))[:, :, 0],
+    "some": lambda w, x, xp: xp.reshape(xp.reshape(x, (-1, 2, 2))[..., :1] * w[0, :1], (-1, 2)),
+    "joined": lambda w, x, xp: xp.sum(xp.concat([x[:, None, :], xp.stack([x * x, x], axis=1)], axis=1) * w, axis=1),
+    "joined units": lambda w, x, xp: xp.sum(xp.concat([x[:, None, :], w[0] * x[:, None, :]], axis=2), axis=1),
+    "one taken out": lambda w, x, xp: xp.squeeze(xp.sum(x[:, :, None] * w[0], axis=2, keepdims=True), axis=2),
+    "either": lambda w, x, xp: xp.max(
+        xp.where((x[:, :, None] > w[:, 0]) & (x[:, :, None] < 1.0), x[:, :, None], 0.0), axis=2
+    ),
+    "rounded": lambda w, x, xp: xp.linalg.vector_norm(xp.logaddexp(xp.reshape(x, (-1, 2, 2)), w[:2, :2]), axis=-1),
+    "of parameters": lambda w, x, xp: x @ xp.sum(xp.exp(-((w[:, None, :] - 0.5 * w[None, :, :]) ** 2)), axis=0).T,
+    "of all parameters": lambda w, x, xp: x * xp.mean(xp.reshape(w, (3, 2, 2)) * w[:2, :2], axis=(0, 1, 2)),
+    "rows of parameters": lambda w, x, xp: x[:, :2] * xp.max(xp.reshape(w, (3, 2, 2)), axis=(0, 2)),
+    "sizes": lambda w, x, xp: xp.reshape(x[:, :, None] * w[:, 1], (-1, w.shape[0] * x.shape[1])) / float(x.shape[1]),
+    "half": lambda w, x, xp: x[:, : x.shape[1] // 2] * x[:, x.shape[1] - 2 : 5 - x.shape[1] % 3],
+    "turned": lambda w, x, xp: xp.reshape(xp.permute_dims(xp.reshape(x, (-1, 2, 2)), (0, 2, 1)), (-1, 4)) * w[0],
+}
+
+
+def attention(tokens, w, xp):
+    scores = (tokens @ w[:2, :2]) @ xp.matrix_transpose(tokens @ w[:2, 2:])
+    e = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
+    return xp.reshape((e / xp.sum(e, axis=-1, keepdims=True)) @ tokens, (-1, 4))
+
+
+FUNCTIONS |= GROUPED
+
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_values_are_those_of_numpy_and_slopes_those_of_finite_differences(name):
@@ -100,7 +139,19 @@ def test_columns_that_are_read_one_by_one_have_one_cotangent():
 
 
 REFUSED = {
-    "three sizes": (lambda z, g: g.reshape(z, (-1, 2, 3)), r"reshape of \[B, n6\] to \[B, n2, n3\] .* for each group"),
+    "four sizes": (
+        lambda z, g: g.reshape(z, (-1, 2, 3, 1)),
+        r"reshape of \[B, n6\] to \[B, n2, n3, 1\] .* for each group",
+    ),
+    "records beside groups": (lambda z, g: g.reshape(z, (-1, 2, 3)) * z, "it needs an axis of its own"),
+    "groups that differ": (
+        lambda z, g: g.reshape(z, (-1, 2, 3)) + g.reshape(z, (-1, 3, 2)),
+        r"add: shapes .* do not fit",
+    ),
+    "sums over records": (lambda z, g: g.sum(g.reshape(z, (-1, 2, 3))), "over records cannot be traced"),
+    "groups rolled": (lambda z, g: g.roll(g.reshape(z, (-1, 2, 3)), 1, axis=1), "of an array of three dimensions"),
+    "records of groups": (lambda z, g: g.reshape(z, (-1, 2, 3))[0], "is a group, a"),
+    "no matrices": (lambda z, g: g.matmul(z, g.reshape(z, (-1, 6, 1))), "has a matrix of one row"),
     "records parted": (lambda z, g: g.reshape(z, (-1, 3)), r"parts records or joins them"),
     "no such size": (lambda z, g: g.reshape(z[:, 0], (z.shape[1],)), r"does not fit|has no size"),
     "too many numbers": (lambda z, g: g.reshape(z, (z.shape[0], 7)), r"\[B, n6\] does not fit \[B, 7\]"),

@@ -11,9 +11,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock, call
 
 import numpy as np
 import pytest
+from gdkernels_mpi import MPIGroup
 
 import gdkernels as gd
 from gdkernels.cli.ranks import CommandRanks
@@ -386,7 +388,7 @@ def test_commands_that_ranks_do_not_share_are_left_to_the_first_with_the_same_ar
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, cwd=tmp_path, env=given, text=True, **pipes)
 
-    beside = started([sys.executable, "-c", "input()", "gdkernels", *arguments], 1)  # which waits until we are done
+    beside = started(["sh", "-c", "read line", "gdkernels", *arguments], 1)  # which waits until we are done
     alone = "3 processes were started (PMI_SIZE), and this one does alone"
     for rank, code, told in ((2, 0, ()), (0, 2, ("cannot read the model missing.gd", alone))):
         one = started([*GDKERNELS, *arguments], rank)
@@ -408,3 +410,14 @@ def test_train_beside_another_command_is_refused(monkeypatch, capsys):
         monkeypatch.setattr("gdkernels.cli.ranks.processes_beside", lambda beside=beside: [beside])
         assert CommandRanks(["train", "d.csv"]).refused() == 2
         assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (MemoryError(), 1)])
+def test_a_rank_that_is_interrupted_while_it_joins_ends_all(monkeypatch, error, code):
+    library = Mock()
+    library.Is_initialized.side_effect = [False, True]
+    library.COMM_WORLD.Dup.side_effect = error
+    monkeypatch.setattr("gdkernels_mpi._mpi", lambda: library)
+    with pytest.raises(type(error)):
+        MPIGroup()
+    assert library.COMM_WORLD.Abort.call_args_list == [call(code)]

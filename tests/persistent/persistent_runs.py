@@ -8,7 +8,9 @@ import pytest
 from gdkernels_cupy.persistent import DeviceProperties, applies
 from gdkernels_cupy.persistent.executable import PersistentExecutable
 
+import gdkernels as gd
 from gdkernels.backend import Plan, verification
+from gdkernels.backend.program import Program
 from gdkernels.definition import activations, losses
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import SGD
@@ -22,6 +24,15 @@ def program(*functions, **options):
     functions = (*functions, activations.identity)
     plain = chained(functions, (5,) * (len(functions) + 1), objective=Objective(losses.sse), optimizer=MOMENTUM)
     return varied(plain, **options)
+
+
+def normed(width, **options):
+    """Return a regression through a pre-norm residual: the gradients of its norms are no sums of what products take."""
+    blocks = gd.blocks
+    inside = blocks.Residual(blocks.LayerNorm(), blocks.Dense(width, "tanh"), blocks.Dense(width))
+    dense = blocks.Dense(width, "gelu")
+    network = blocks.Sequential(blocks.Scale(), dense, inside, blocks.LayerNorm(), blocks.Dense(3))
+    return Program(network, 8, objective=Objective(losses.sse), optimizer=MOMENTUM, **options)
 
 
 def rounded(a, precision):

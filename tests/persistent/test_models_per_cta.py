@@ -12,7 +12,7 @@ from gdkernels_cupy.persistent.executable import PersistentExecutable
 from gdkernels_cupy.persistent.fitting import applies, tasks_of
 from gdkernels_cupy.persistent.launch_device import DeviceProperties
 from gdkernels_cupy.persistent.trials import FRAME
-from persistent_runs import Run, program
+from persistent_runs import Run, normed, program
 from persistent_twin import SCHEDULES, TwinDevice, TwinError
 
 from benchmarks.gpu.typical import TYPICAL
@@ -39,6 +39,7 @@ KINDS = {
     "weights of the records, no bias": (
         program(relu, weighted=True, bias=False, reduction="sum"), (6, 20, 4), "bfloat16", 232448,
     ),
+    "layer norms in residuals": (normed(9), normed(9).widths, "bfloat16", 232448),
     "float32, mini-batches of one tile": (program(tanh, optimizer=Adam()), (6, 9, 2), "float32", 232448),
     "parameters off the chip": (program(relu, tanh), (20, 33, 17, 5), "bfloat16", 80000),
     "parameters and gradients off the chip": (
@@ -90,8 +91,8 @@ def bits(found):
     return {name: np.asarray(a).tobytes() for name, a in found.items()}
 
 
-# Of one program, so that few kernels are compiled; the others where there is time.
-ALWAYS = ("momentum", "momentum, all off the chip")
+# Of two programs, so that few kernels are compiled; the others where there is time.
+ALWAYS = ("momentum", "momentum, all off the chip", "layer norms in residuals")
 
 
 @pytest.mark.parametrize("kind", [k if k in ALWAYS else pytest.param(k, marks=pytest.mark.slow) for k in KINDS])

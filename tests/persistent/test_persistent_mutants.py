@@ -4,7 +4,7 @@ import re
 from functools import cache
 
 import pytest
-from persistent_runs import Run, bits, errors, program
+from persistent_runs import Run, bits, errors, normed, program
 from persistent_twin import SCHEDULES, TwinDevice, TwinError
 
 from gdkernels.definition import activations
@@ -15,16 +15,20 @@ _run = cache(lambda: Run(program(activations.relu, activations.tanh, gradient_no
 _reference = cache(lambda: _run().reference())
 
 
-def _noticed(made, change):
+_normed = cache(lambda: Run(normed(19), normed(19).widths, 60, 60, "tf32"))
+_reference_normed = cache(lambda: _normed().reference())
+
+
+def _noticed(made, change, run=_run, reference=_reference, **choices):
     """Return what gives a changed kernel away, or None."""
     results = []
     for schedule in SCHEDULES:
         device = TwinDevice(made, schedule=schedule, change=change)
         try:
-            found = _run().on_twin(device, warps=4, parked=1)
+            found = run().on_twin(device, warps=4, **choices)
         except TwinError as error:
             return str(error)
-        wrong = {name: e for name, e in errors(found, _reference()).items() if not e <= BOUND}
+        wrong = {name: e for name, e in errors(found, reference()).items() if not e <= BOUND}
         if wrong:
             return f"errors: {wrong}"
         results.append(bits(found))
@@ -85,7 +89,13 @@ MUTANTS = {
 
 
 def test_nothing_is_noticed_without_a_change(made):
-    assert _noticed(made, lambda text: text) is None
+    assert _noticed(made, lambda text: text, parked=1) is None
+
+
+def test_sums_of_what_no_gradient_multiplies_wait_for_all_warps(made):
+    given = _normed, _reference_normed
+    assert _noticed(made, lambda text: text, *given) is None
+    assert _noticed(made, _without("cta_sync();", -1), *given) is not None
 
 
 # Barriers and copies always; indices of every kind where there is time.
@@ -96,4 +106,4 @@ ALWAYS = 15
     "name", [pytest.param(name, marks=pytest.mark.slow) if k >= ALWAYS else name for k, name in enumerate(MUTANTS)]
 )
 def test_it_is_noticed(made, name):
-    assert _noticed(made, MUTANTS[name]) is not None
+    assert _noticed(made, MUTANTS[name], parked=1) is not None

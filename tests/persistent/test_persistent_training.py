@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from gdkernels_cupy.persistent.fitting import fitting, tasks_of
-from persistent_runs import MOMENTUM, NARROW, Run, bits, errors, program, run_of_case
+from persistent_runs import MOMENTUM, NARROW, Run, bits, errors, normed, program, run_of_case
 from persistent_twin import HEADERS, SCHEDULES, TwinDevice, digest
 
 from gdkernels.definition import activations, losses
@@ -61,6 +61,8 @@ RUNS = {
     "counts, summed": (
         program(sigmoid, loss=losses.poisson, optimizer=RMSprop(), reduction="sum"), (6, 40, 2), 90, 64, "tf32", {},
     ),
+    "layer norms in residuals": (normed(19, gradient_norm=True), normed(19).widths, 150, 140, "tf32", {}),
+    "layer norms in residuals, rounded": (normed(33), normed(33).widths, 150, 140, "bfloat16", {}),
     "yes or no, Nesterov": (
         program(tanh, loss=losses.binary_cross_entropy, optimizer=SGD(momentum=0.9, nesterov=True)),
         (6, 18, 2), 90, 64, "bfloat16", {},
@@ -100,10 +102,10 @@ def test_fibers_switch_alike_in_assembly_and_in_ucontext(made):
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
-@pytest.mark.parametrize("width", [16, 32, 48, 64])
-def test_no_two_lanes_meet_in_a_bank(made, precision, width):
+def test_no_two_lanes_meet_in_a_bank(made, precision):
+    """With operands of every width, on either side of a product."""
     device = TwinDevice(made, banks=True)
-    Run(program(relu), (width,) * 3, 20, 20, precision).on_twin(device, warps=4)
+    Run(program(relu, relu, relu, relu), (16, 32, 48, 64, 16, 48), 20, 20, precision).on_twin(device, warps=4)
     assert device.mma > 0
     assert device.conflicts == 0
 

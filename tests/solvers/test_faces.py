@@ -74,7 +74,7 @@ def test_sparse_rows_are_refused_with_what_to_do(monkeypatch):
 
 
 def test_a_table_whose_penalty_the_evidence_chooses():
-    table = {"a": X[:, 0], "b": X[:, 1], "c": y + 0.1 * DRAW.normal(size=80)}
+    table = {"a": X[:, 0], "b": X[:, 1], "c": y + 0.1 * np.random.default_rng(1).normal(size=80)}
     found = gd.TabularPredictor(
         target="c", hidden=6, activation="tanh", optimizer=gd.LevenbergMarquardt(bayes=True), epochs=40
     ).fit(table)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prepared import N, table, through_json
 
 from gdkernels.errors import GdkernelsError, InputError
-from gdkernels.tables import Preparation, Table
+from gdkernels.tables import Preparation, Table, read
 
 
 def mixed(rows=N, seed=0):
@@ -115,3 +115,15 @@ def test_any_table_is_prepared_or_refused_also_with_other_types_later(data, othe
     else:
         assert z.shape == (len(other["a"]), len(back.features))
         assert np.isfinite(z).all()
+
+
+def test_records_as_dicts_and_structured_arrays_are_tables():
+    found = read([{"a": 1.0, "b": "x"}, {"b": "y", "c": 3}])
+    assert found.names == ("a", "b", "c")
+    assert np.array_equal(found.columns["a"], [1.0, np.nan], equal_nan=True)
+    assert found.columns["b"].levels == ("x", "y")
+    same = read(np.array([(1.5, "x"), (2.5, "y")], [("a", "f4"), ("b", "U1")]))
+    assert (same.names, same.columns["b"].levels) == (("a", "b"), ("x", "y"))
+    assert same.columns["a"].tolist() == [1.5, 2.5]
+    with pytest.raises(InputError, match="a list of dicts"):
+        read([{"a": 1}, 2])

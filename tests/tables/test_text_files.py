@@ -49,9 +49,8 @@ def test_a_quote_that_never_ends(file, line, pattern):
 @pytest.mark.parametrize(
     ("header", "pattern"),
     [
-        (' a ,"b" , y', "the first line of .* a quote closes before its cell ends: .*between it and the comma"),
-        ('"a" ;"b";y', "a quote closes before its cell ends: .*between it and the semicolon"),
-        (' "a" , "b" , "y" ', "names in quotes with spaces around them"),
+        (' a ,"b"x, y', "the first line of .* a quote closes before its cell ends: .*between it and the comma"),
+        ('"a";"b" x;y', "a quote closes before its cell ends: .*between it and the semicolon"),
         ("'a','b','y'", "names in single quotes, which are part of the names"),
         ("“a”,“b”,“y”", "names in typographic quotes"),
     ],
@@ -61,6 +60,27 @@ def test_quotes_that_csv_does_not_know(file, header, pattern):
     refused(file(content), pattern)
     if header.count(",") == 2 and "closes" not in pattern:
         assert len(read(file(content), header=True)) == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ' a ,"b" , y\n1,"p, q" , 2\n3,"say ""r"" , s",4\n',
+        '"a" ;"b" ;"y"\n1;"p, q" ; 2\n3;"say ""r"" , s" ;"4" \n',
+        ' "a" , "b" , "y" \r\n"1" , "p, q" , "2" \r\n "3" , "say ""r"" , s" , "4"\t\r\n',
+        'a\tb\ty\n1\t"p, q" \t2\n3\t"say ""r"" , s" \t4\n',
+    ],
+)
+def test_blanks_around_quotes_mean_nothing(file, content):
+    path = file(content)
+    assert (column(path, "a"), column(path, "y")) == ([1, 3], [2, 4])
+    assert read(path).columns["b"].levels == ("p, q", 'say "r" , s')
+
+
+def test_blanks_behind_a_quote_within_a_cell_of_several_lines_stay(file):
+    path = file('b,y\n"one"  ,1\n"two\nlines "" , and" ,2\n"three"\t , 3\n')
+    assert read(path).columns["b"].levels == ("one", "three", 'two\nlines " , and')
+    refused(file('b,y\n"one" ,1\n"two,2\nthree,3\n'), "line 3 of .*: a quote that begins in this record never ends")
 
 
 def test_text_that_a_spreadsheet_keeps(file):

@@ -8,7 +8,10 @@ from gdkernels import blocks
 from gdkernels.errors import InputError
 from gdkernels.tabular.encoding import encoding_of, network_of
 
-RANDOM = np.random.default_rng(0)
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
 
 
 def table(rows, seed=0):
@@ -19,8 +22,8 @@ def table(rows, seed=0):
     return {"x": x, "few": few, "kind": kind, "y": y}
 
 
-def test_numbers_of_many_values_are_encoded_beside_themselves():
-    x = np.stack([RANDOM.normal(size=900), RANDOM.integers(0, 5, 900), RANDOM.exponential(size=900)], axis=1)
+def test_numbers_of_many_values_are_encoded_beside_themselves(random):
+    x = np.stack([random.normal(size=900), random.integers(0, 5, 900), random.exponential(size=900)], axis=1)
     block = encoding_of("piecewise", x)
     assert isinstance(block, blocks.Columns)
     assert block.outputs(3) == 3 + 2 * 8
@@ -32,39 +35,39 @@ def test_numbers_of_many_values_are_encoded_beside_themselves():
     assert encoding_of("piecewise", x[:, 1:2]) is None
 
 
-def test_a_value_that_is_everywhere_is_an_edge_of_its_own():
-    x = np.where(RANDOM.random(1000) < 0.6, 0.0, RANDOM.exponential(size=1000))[:, None]
+def test_a_value_that_is_everywhere_is_an_edge_of_its_own(random):
+    x = np.where(random.random(1000) < 0.6, 0.0, random.exponential(size=1000))[:, None]
     (_, inner) = encoding_of("piecewise", x).blocks[1]
     assert inner.edges[0][0] == 0.0
     assert len(inner.edges[0]) < 9
 
 
-def test_wide_tables_have_fewer_bins_or_none():
-    x = RANDOM.normal(size=(2000, 40))
+def test_wide_tables_have_fewer_bins_or_none(random):
+    x = random.normal(size=(2000, 40))
     assert encoding_of("auto", x).outputs(40) == 40 + 40 * 10
     assert encoding_of("auto", x[:600]).outputs(40) == 40 + 40 * 8
     assert encoding_of("auto", np.hstack([x, x])) is None
 
 
-def test_days_have_finer_bins_between_two_wide_ones():
-    x = np.stack([np.arange(3000) // 10, RANDOM.normal(size=3000)], axis=1).astype(float)
+def test_days_have_finer_bins_between_two_wide_ones(random):
+    x = np.stack([np.arange(3000) // 10, random.normal(size=3000)], axis=1).astype(float)
     (_, inner) = encoding_of("piecewise", x, days=(0,)).blocks[1]
     days, numbers = inner.edges
     assert (len(days), len(numbers)) == (3000 // 50 + 3, 17)
     assert (days[0], days[1], days[-2], days[-1]) == (-299, 0, 299, 598)
     dates = np.datetime64("2020-01-01") + np.arange(1200)
-    table = {"when": np.datetime_as_string(dates), "y": RANDOM.normal(size=1200)}
+    table = {"when": np.datetime_as_string(dates), "y": random.normal(size=1200)}
     made = gd.TabularPredictor("y", epochs=1, average=1, progress=False).fit(table)
     day = made.preparation_.features.index("when day number")
     assert made.preparation_.day_numbers == (day,)
 
 
-def test_an_average_encodes_once_and_is_the_mean_of_its_networks(monkeypatch):
+def test_an_average_encodes_once_and_is_the_mean_of_its_networks(monkeypatch, random):
     made = []
     real = gd.tabular.fitting.kth
     monkeypatch.setattr("gdkernels.tabular.fitting.kth", lambda *a: made.append(real(*a)) or made[-1])
     predictor = gd.TabularPredictor("y", average=3, epochs=2, progress=False).fit(table(800))
-    x = RANDOM.normal(size=(20, predictor.network.inputs)).astype(np.float32)
+    x = random.normal(size=(20, predictor.network.inputs)).astype(np.float32)
     mean = np.mean([one.predict(x) for one in made], axis=0)
     np.testing.assert_allclose(predictor.network.predict(x), mean, rtol=1e-5, atol=1e-6)
     encoding, rest = predictor.network.block.blocks
@@ -106,8 +109,8 @@ def test_small_tables_stay_as_they_were():
     assert np.array_equal(*map(np.asarray, predictions))
 
 
-def test_the_network_is_the_encoding_and_the_layers():
-    x = RANDOM.normal(size=(600, 2))
+def test_the_network_is_the_encoding_and_the_layers(random):
+    x = random.normal(size=(600, 2))
     arguments = {
         "sizes": [2, 16, 1],
         "encoding": encoding_of("piecewise", x),

@@ -332,3 +332,29 @@ def test_names_that_differ_by_capitals_alone_are_said():
     assert [r for r in remarks if "'Yes' and 'yes' are taken for different names" in r]
     table["v"] = ["yes", "no", "maybe"] * 20
     assert not [r for r in gd.TabularPredictor("y").describe(table)["remarks"] if "different names" in r]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("month", [202001 + k % 12 + 100 * (k // 12) for k in range(40)], "months, such as 202304.*'%Y%m'"),
+        ("month", [202001 + k % 3 for k in range(40)], None),
+        ("area", [200101 + k % 30 for k in range(40)], None),
+        ("created_at", [1.6e9 + k * k % 97 * 1e3 for k in range(40)], "seconds since 1970 .2020-09-13 to 2020-09-14"),
+        ("created_at", [1.6e12 + k * k % 97 * 1e6 for k in range(40)], "milliseconds since 1970"),
+        ("revenue", [1.6e9 + k * k % 97 * 1e3 for k in range(40)], None),
+        ("date", [43831 + k * k % 97 for k in range(40)], "spreadsheets count them .2020-01-01 to 2020-04-06"),
+        (
+            "end",
+            ["9999-12-31" if k == 3 else f"2020-01-{k % 28 + 1:02}" for k in range(40)],
+            "1 date far .*'9999-12-31'",
+        ),
+        ("end", [f"2020-01-{k % 28 + 1:02}" for k in range(40)], None),
+        ("name", ["a\u200b" if k % 2 else "a" for k in range(40)], r"'a\\u200b' are taken .* though they look alike"),
+    ],
+)
+def test_cells_that_may_mean_something_else_are_said(name, values, said):
+    remarks = gd.TabularPredictor("y").describe({name: values, "y": (np.arange(40.0) % 11) ** 0.5})["remarks"]
+    found = [remark for remark in remarks if remark.startswith(f"column {name!r}")]
+    assert len(found) == (said is not None)
+    assert said is None or re.search(said, found[0])

@@ -1,5 +1,6 @@
 """`TabularPredictor`: what it takes, what it gives, and what it refuses."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -21,14 +22,26 @@ def frame(columns):
     return pd.DataFrame(columns)
 
 
-@pytest.fixture
-def numbers(frame):
-    return gd.TabularPredictor("price", ignore="dear", **QUICK | {"epochs": 400}).fit(frame)
+@pytest.fixture(scope="module")
+def fitted():
+    """Return the predictors that several tests begin with, fitted once, by target."""
+    return {}
+
+
+def copy_of_fitted(fitted, frame, target, **how):
+    if target not in fitted:
+        fitted[target] = gd.TabularPredictor(target, **QUICK | how).fit(frame)
+    return copy.deepcopy(fitted[target])
 
 
 @pytest.fixture
-def classes(frame):
-    return gd.TabularPredictor("dear", ignore="price", **QUICK | {"epochs": 60}).fit(frame)
+def numbers(fitted, frame):
+    return copy_of_fitted(fitted, frame, "price", ignore="dear", epochs=400)
+
+
+@pytest.fixture
+def classes(fitted, frame):
+    return copy_of_fitted(fitted, frame, "dear", ignore="price", epochs=60)
 
 
 # ---- what it gives
@@ -274,7 +287,7 @@ def test_describe(frame, table, capsys):
         ({"target": "town"}, "fill them in or say drop_missing=True"),
         ({"target": "age", "task": "classification"}, "use task='regression' if they are numbers"),
         ({"target": "price", "class_weight": "balanced"}, "class_weight='balanced' is for classes"),
-        ({"target": "price", "class_weight": "even"}, "unknown class weight 'even'"),
+        ({"target": "price", "class_weight": "even"}, "unknown class_weight 'even'"),
         ({"target": "price", "momentum": 0.5}, "momentum is for optimizer='sgd'; adam has none"),
         (
             {"target": "price", "optimizer": gd.Adam(), "learning_rate": 0.1},
@@ -339,3 +352,27 @@ def test_an_explanation(frame):
     predictor = gd.TabularPredictor("price", explain=True, **QUICK).fit(frame)
     assert predictor.explanation_.as_dict()["backend"] == "numpy"
     assert predictor.explanation_.as_text() in predictor.result_.as_text()
+
+
+# ---- kept by others
+
+
+def test_its_state_is_arrays_and_json_and_a_copy_keeps_all_of_it(columns):
+    table = pd.DataFrame(columns)
+    made = gd.TabularPredictor("dear", ignore="price", **QUICK | {"epochs": 2}).fit(table)
+    state = made.__getstate__()
+    assert {type(array) for array in state["model"]["tensors"].values()} == {np.ndarray}
+    plain = json.loads(json.dumps(state | {"model": state["model"]["metadata"]}))
+    again = gd.TabularPredictor.__new__(gd.TabularPredictor)
+    again.__setstate__(plain | {"model": {"tensors": state["model"]["tensors"], "metadata": plain["model"]}})
+    assert json.dumps(again.get_params()) == json.dumps(made.get_params())
+    assert again.classes_.tolist() == made.classes_.tolist()
+    assert again.metrics_ == made.metrics_
+    assert np.array_equal(again.predict_proba(table), made.predict_proba(table))
+    unfitted = gd.TabularPredictor.__new__(gd.TabularPredictor)
+    unfitted.__setstate__(gd.TabularPredictor("dear").__getstate__())
+    with pytest.raises(gd.InputError, match="call fit first"):
+        unfitted.predict(table)
+    copied = copy.deepcopy(made)
+    assert vars(copied).keys() == vars(made).keys()
+    assert copied.history_.loss == made.history_.loss

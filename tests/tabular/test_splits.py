@@ -219,7 +219,7 @@ def test_what_is_outside_is_held_or_goes_on(log, tmp_path):
     held.save(tmp_path / "m.safetensors")
     np.testing.assert_array_equal(gd.load(tmp_path / "m.safetensors", backend="numpy").predict(far), held.predict(far))
     assert any("held at the nearest" in remark for remark in held.result_.remarks)
-    with pytest.raises(gd.InputError, match="unknown way to go on outside the training range 'up'"):
+    with pytest.raises(gd.InputError, match="unknown outside 'up'"):
         gd.TabularPredictor("y", outside="up").fit(log)
 
 

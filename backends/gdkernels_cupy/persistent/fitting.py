@@ -162,7 +162,7 @@ def variants(
                     reasons[warps] = str(error)
         if found:
             return
-    raise ScheduleError("; ".join(reasons.values()))
+    raise ScheduleError("; ".join(dict.fromkeys(reasons.values())))
 
 
 def _ways(

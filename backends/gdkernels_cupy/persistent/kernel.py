@@ -160,10 +160,9 @@ class KernelText:
             f"if ({self.sharing.cta} < tiles) {{",
         ]
         inner, update = [*weights], UpdateText(self.memory, self.sharing)
-        for g in self.memory.gradient_of.values():
-            if g.columns is not None:
-                name, count = f"sums{g.columns.node.id}", self.memory.warps * g.split.columns
-                inner.append(f"for (int c = thread(); c < {count}; c += THREADS) {name}[c] = 0.f;")
+        for one in self.memory.sums.values():
+            count = self.memory.warps * one.columns
+            inner.append(f"for (int c = thread(); c < {count}; c += THREADS) {one.name}[c] = 0.f;")
         inner.append(self._first_inputs())
         inner.append(f"float* const mine_at = {partial};")
         for k, g in self.memory.gradient_of.items():

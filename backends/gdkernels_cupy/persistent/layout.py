@@ -124,7 +124,7 @@ class TileLayout:
         for at, step in enumerate(self.task.schedule.tile):
             now += isinstance(step, Product)
             if isinstance(step, Accumulation):
-                accumulated |= {n.id for n in step.operands if n.op != "input"}
+                accumulated |= {n.id for n in self._multiplied(step)}
             elif isinstance(step, Product):
                 if step.left.id in accumulated:
                     self.reloaded.add(at)
@@ -177,7 +177,7 @@ class TileLayout:
         read: set[int] = set()
         for at, step in enumerate(steps):
             if isinstance(step, Accumulation):
-                mine = {self.tile_of[n.id] for n in step.operands if n.id in self.tile_of}
+                mine = {self.tile_of[n.id] for n in self._multiplied(step)}
                 if mine & written:
                     self.barrier_before.add(("step", at))
                     written, read = set(), set()
@@ -201,11 +201,16 @@ class TileLayout:
 
     def _read_from_tiles(self, at: int, step: Step) -> list[Node]:
         if isinstance(step, Accumulation):
-            return [n for n in step.operands if n.op != "input"]
+            return self._multiplied(step)
         if isinstance(step, Loop):
             again = [self.product_of[k].left for k in self.again.get(at, ())]
             return [n for n in step.reads if (at, n.id) in self.signs] + [n for n in again if n.op != "input"]
         return [step.left] if isinstance(step, Product) and at in self.reloaded else []
+
+    @staticmethod
+    def _multiplied(step: Accumulation) -> list[Node]:
+        """Return what a gradient reads from tiles; what columns are summed of is in registers then."""
+        return [] if step.left is None else [n for n in step.operands if n.op != "input"]
 
     @staticmethod
     def _written(step: Step) -> list[Node]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from gdkernels.errors import ScheduleError
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.lowering.steps import UNITS, WEIGHTS, Accumulation, Loop, Product, kind_of
+from gdkernels.lowering.steps import UNITS, Accumulation, Loop, Product, kind_of
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.layout import TileLayout
 from gdkernels_cupy.persistent.shape import FEW_STEPS, GradientSplit, OperandFormat, most_sums, padded, split_gradient
 
-__all__ = ["KernelMemory", "Offsets", "WeightGradient", "bias_word", "weights_word"]
+__all__ = ["KernelMemory", "Offsets", "SummedColumns", "WeightGradient", "bias_word", "weights_word"]
 
 
 # Of the 255 of a thread, for what a tile keeps from product to product and within one: addresses and what loops compute
@@ -49,11 +49,23 @@ class Offsets:
 
 @dataclass(frozen=True)
 class WeightGradient:
-    """An accumulated product, with the sums of columns that are accumulated beside it."""
+    """An accumulated product."""
 
     product: Accumulation
     split: GradientSplit
-    columns: Accumulation | None
+
+
+@dataclass(frozen=True)
+class SummedColumns:
+    """Sums of columns over the batch, padded as the values are: each warp has those of its rows."""
+
+    values: Accumulation
+    columns: int
+
+    @property
+    def name(self) -> str:
+        """What the text of a kernel calls them."""
+        return f"sums{self.values.node.id}"
 
 
 class KernelMemory:
@@ -79,6 +91,8 @@ class KernelMemory:
         Numbers that the host computes for every step.
     totals
         For the sums over the batch and for those over the parameters, the nodes.
+    gradient_of, sums
+        Accumulated products and sums of columns, by the number of their node.
     gradients
         Floats that a second phase of the update needs.
     results
@@ -106,6 +120,10 @@ class KernelMemory:
         self.results = [n for n in (task.error, task.norm) if n is not None]
         self.biases = self._biases()
         self.gradient_of = self._gradients()
+        sums = (a for a in self.schedule.accumulations if a.left is None)
+        self.sums = {a.node.id: SummedColumns(a, self.layout.columns(a.right)) for a in sums}
+        if any(one.values.right.op == "input" for one in self.sums.values()):
+            raise ScheduleError("it sums what a step computes over the batch, and no columns of the data")
         largest = sorted(self.gradient_of, key=lambda k: -self.gradient_of[k].split.slots)
         self.spilled_gradients = frozenset(largest[:spilled_gradients])
         loops = [s for s in self.schedule.tile if isinstance(s, Loop)]
@@ -137,17 +155,13 @@ class KernelMemory:
 
     def _gradients(self) -> dict[int, WeightGradient]:
         """Return the accumulated products by the number of their node."""
-        accumulated = self.schedule.accumulations
-        products = [a for a in accumulated if a.left is not None]
-        sums = {a.right.id: a for a in accumulated if a.left is None}
+        products = [a for a in self.schedule.accumulations if a.left is not None]
         most = most_sums(self.form, self.warps) // max(1, len(products))
         found: dict[int, WeightGradient] = {}
         for a in products:
             assert a.left is not None
             split = split_gradient(self.layout.columns(a.left), self.layout.columns(a.right), self.warps, most)
-            found[a.node.id] = WeightGradient(a, split, sums.pop(a.right.id, None))
-        if sums:
-            raise ScheduleError("a sum over the batch of something that no gradient of weights is made of")
+            found[a.node.id] = WeightGradient(a, split)
         return found
 
     @property
@@ -196,9 +210,9 @@ class KernelMemory:
             self.shared.take(f"{bias_word(node.attribute)}", padded(self.size(node, 0)) * 4)
         for k, g in self.gradient_of.items():
             self.partial.take(f"product{k}", g.split.slots * 32 * self.warps)
-            if g.columns is not None:
-                self.shared.take(f"sums{g.columns.node.id}", self.warps * g.split.columns * 4)
-                self.partial.take(f"sums{g.columns.node.id}", self.warps * g.split.columns)
+        for one in self.sums.values():
+            self.shared.take(one.name, self.warps * one.columns * 4)
+            self.partial.take(one.name, self.warps * one.columns)
         for k, totals in enumerate(self.totals):
             if totals:
                 self.shared.take(f"parts{k}", len(totals) * self.warps * 4)
@@ -220,19 +234,15 @@ class KernelMemory:
         return list(dict.fromkeys(name for phase in self.schedule.updates for name in phase))
 
     def positions_of(self, name: str) -> int:
-        node = self.task.parameters[name]
-        return self.gradient_of_parameter(name).split.positions if self.kind(node) == WEIGHTS else self.size(node, 0)
+        found = self.gradient_of_parameter(name)
+        return found.split.positions if isinstance(found, WeightGradient) else self.size(self.task.parameters[name], 0)
 
-    def gradient_of_parameter(self, name: str) -> WeightGradient:
+    def gradient_of_parameter(self, name: str) -> WeightGradient | SummedColumns:
         """Return the gradient that the update of a parameter reads."""
-        reads = {n.id for phase in self.schedule.updates if name in phase for n in phase[name].reads}
-        found = [
-            g
-            for k, g in self.gradient_of.items()
-            if k in reads or (g.columns is not None and g.columns.node.id in reads)
-        ]
+        reads = {n.id: n for phase in self.schedule.updates if name in phase for n in phase[name].reads}
+        found = [made[k] for made in (self.gradient_of, self.sums) for k in made if k in reads]
         if len(found) != 1:
-            raise ScheduleError(f"the update of {name} reads {len(found)} gradients")
+            raise ScheduleError(f"it moves a parameter by one gradient, and the update of {name} reads {len(found)}")
         return found[0]
 
 

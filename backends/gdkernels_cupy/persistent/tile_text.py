@@ -7,7 +7,7 @@ from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import COLUMN, MATRIX, UNITS, Accumulation, Gather, Loop, Product, Step, value_of
 from gdkernels_cupy.persistent.grid import SHARED_MODEL, CtaSharing
-from gdkernels_cupy.persistent.memory import KernelMemory, bias_word, weights_word
+from gdkernels_cupy.persistent.memory import KernelMemory, SummedColumns, bias_word, weights_word
 from gdkernels_cupy.persistent.shape import FEW_STEPS, padded
 from gdkernels_cupy.persistent.text import body_of
 
@@ -100,11 +100,12 @@ class TileText:
         columns = self.memory.layout.columns(node)
         if node.id in self.memory.layout.kept:
             lines.append(f"keep<{columns}>(kept{node.id}, v{node.id});")
-        stored = node.id in self.memory.layout.tile_of
+        stored, summed = node.id in self.memory.layout.tile_of, self._summed(node)
+        if stored or summed or node.id in lefts:
+            lines.append(f"clear_outside<{columns}, {self.memory.layout.width(node)}>(v{node.id}, record);")
+            lines += [f"add_columns<{columns}>({one.name}, v{node.id});" for one in summed]
         if stored or node.id in lefts:
             lines += [
-                f"clear_outside<{columns}, {self.memory.layout.width(node)}>(v{node.id}, record);",
-                *(f"add_columns<{columns}>(sums{s.node.id}, v{node.id});" for s in self._summed(node)),
                 f"uint32_t left{node.id}[{columns} / DEPTH][4];",
                 f"round_left<{columns}>(left{node.id}, v{node.id});",
             ]
@@ -114,9 +115,8 @@ class TileText:
             lines.append(f"store_rows<{columns}>(tile{self.memory.layout.tile_of[node.id]}, left{node.id});")
         return lines
 
-    def _summed(self, node: Node) -> list[Accumulation]:
-        columns = [g.columns for g in self.memory.gradient_of.values()]
-        return [c for c in columns if c is not None and c.right is node]
+    def _summed(self, node: Node) -> list[SummedColumns]:
+        return [one for one in self.memory.sums.values() if one.values.right is node]
 
     def _tile_name(self, node: Node) -> str:
         return "x_tile" if node.op == "input" else f"tile{self.memory.layout.tile_of[node.id]}"

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
-from gdkernels.lowering.steps import WEIGHTS, Loop
+from gdkernels.lowering.steps import Loop
 from gdkernels_cupy.persistent.grid import SHARED_MODEL, CtaSharing
-from gdkernels_cupy.persistent.memory import KernelMemory
+from gdkernels_cupy.persistent.memory import KernelMemory, WeightGradient
 from gdkernels_cupy.persistent.text import body_of, scalar_lines
 
 __all__ = ["UpdateText"]
@@ -20,15 +20,19 @@ class UpdateText:
 
     def leave_gradients(self) -> list[str]:
         """Return how a CTA leaves its gradients for the others."""
-        # All warps met after the last of the sums, before the gradient made of the same values.
-        lines = []
-        for k, g in self.memory.gradient_of.items():
-            if k not in self.memory.spilled_gradients:
-                lines.append(f"d{k}.write({self.memory.place_of(k)});")
-            if g.columns is not None:
-                name, count = f"sums{g.columns.node.id}", self.memory.warps * g.split.columns
-                to = f"mine_at[{self.memory.partial.offsets[name]} + c]"
-                lines.append(f"for (int c = thread(); c < {count}; c += THREADS) {to} = {name}[c];")
+        lines = [
+            f"d{k}.write({self.memory.place_of(k)});"
+            for k in self.memory.gradient_of
+            if k not in self.memory.spilled_gradients
+        ]
+        # All warps met after sums of what a gradient multiplies, before that; of other values they have not.
+        multiplied = {n.id for g in self.memory.gradient_of.values() for n in g.product.operands}
+        if any(one.values.right.id not in multiplied for one in self.memory.sums.values()):
+            lines.append("cta_sync();")
+        for one in self.memory.sums.values():
+            to = f"mine_at[{self.memory.partial.offsets[one.name]} + c]"
+            count = self.memory.warps * one.columns
+            lines.append(f"for (int c = thread(); c < {count}; c += THREADS) {to} = {one.name}[c];")
         return lines
 
     def leave_totals(self) -> list[str]:
@@ -112,8 +116,8 @@ class UpdateText:
     def _update_one(self, phase: int, name: str, loop: Loop | None, start: int, *, last: bool) -> list[str]:
         node = self.memory.task.parameters[name]
         g = self.memory.gradient_of_parameter(name)
-        weights = self.memory.kind(node) == WEIGHTS
-        if weights:
+        weights = isinstance(g, WeightGradient)
+        if isinstance(g, WeightGradient):
             rows, columns = self.memory.size(node, 0), self.memory.size(node, 1)
             s = g.split
             lines = [
@@ -124,11 +128,10 @@ class UpdateText:
             key, base = g.product.node.id, self.memory.partial.offsets[f"product{g.product.node.id}"]
             shares, source, share = s.shares, f"G::first(partial + {base}, c - {start})", "G::GROUP"
         else:
-            assert g.columns is not None
             lines = [f"const int at = c - {start};"]
-            key = g.columns.node.id
-            shares, share = self.memory.warps, str(g.split.columns)
-            source = f"partial + {self.memory.partial.offsets[f'sums{key}']} + at"
+            key = g.values.node.id
+            shares, share = self.memory.warps, str(g.columns)
+            source = f"partial + {self.memory.partial.offsets[g.name]} + at"
         if phase == 0:
             lines.append(f"float g{key} = 0.f;")
             sum_of_share = self.sharing.gradient_sum(f"{source} + share * {share}", self.memory.partial.size)
@@ -161,7 +164,7 @@ class UpdateText:
                 lines.append(f"{self.sharing.array(place)}[at] = new{place};")
             if name in self.memory.schedule.written[name]:
                 new = f"new{self.memory.order.index(name)}"
-                if weights and name in self.memory.weights.offsets:
+                if isinstance(g, WeightGradient) and name in self.memory.weights.offsets:
                     lines.append(self.sharing.new_weight(name, self.memory.weights.offsets[name], g.split.columns, new))
                 elif any(bias.attribute == name for bias in self.memory.biases):
                     lines += self.sharing.new_bias(name, new)

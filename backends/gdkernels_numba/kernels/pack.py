@@ -86,12 +86,13 @@ def _narrow_rows_in(f: Function, v: Vectors, place: Callable[[ir.Value], ir.Valu
 def _wide_rows_in(
     f: Function, v: Vectors, ordered: ir.Value, row_bytes: ir.Value, place: Callable[[ir.Value], ir.Value]
 ) -> None:
-    # Rows in a random order lie anywhere, and no processor foresees the next one; narrow rows come quickly anyway.
-    asked_for = f.builder.and_(ordered, f.is_less(4 * LINE, row_bytes))
-    last = f.subtract(f.rows, 1)
+    # Rows in a random order lie anywhere, and no processor foresees the next one. Wide ones have no room near.
+    few = f.builder.icmp_signed("<=", row_bytes, f.integer(4 * LINE))
+    ahead = f.builder.select(few, f.rows, f.integer(_ROWS_AHEAD))  # those of the next call, or wide ones of this
+    last = f.add(f.rows, f.builder.select(few, f.more, f.integer(0)), -1)
     with f.loop(f.rows) as k:
-        with f.builder.if_then(asked_for):
-            next_row = place(f.least(f.add(k, _ROWS_AHEAD), last))
+        with f.builder.if_then(ordered):
+            next_row = place(f.least(f.add(k, ahead), last))
             with f.loop(row_bytes, step=LINE) as offset:
                 v.prefetch(f.add(next_row, offset))
         plain = f.variable(f.add(f.plain, f.multiply(k, f.plain_row)))

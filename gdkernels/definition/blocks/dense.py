@@ -14,6 +14,7 @@ from gdkernels.definition.activations import Activation, identity
 from gdkernels.definition.blocks.block import Block, Parameter, Values
 from gdkernels.definition.blocks.checks import check_block, checked_activation, checked_width
 from gdkernels.graph import Node, returned, value_and_derivative
+from gdkernels.system.given import checked_switch
 
 __all__ = ["Activated", "Dense", "InitialWeights", "activated", "is_rectifier"]
 
@@ -81,7 +82,7 @@ class Dense(Block):
     def __post_init__(self) -> None:
         checked_width(self, "units")
         checked_activation(self, "activation")
-        object.__setattr__(self, "bias", bool(self.bias))
+        object.__setattr__(self, "bias", checked_switch("bias", self.bias))
 
     def parameters(self, inputs: int) -> Mapping[str, Parameter]:
         W = Parameter((inputs, self.units), InitialWeights(self.activation))

@@ -85,7 +85,12 @@ class PiecewiseLinear(Block):
     edges: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
-        edges = tuple(tuple(float(e) for e in one) for one in self.edges)
+        try:
+            edges = tuple(tuple(float(e) for e in one) for one in self.edges)
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(
+                f"PiecewiseLinear: edges must be a list of rising numbers for each input, got {shown(self.edges)}"
+            ) from None
         for k, one in enumerate(edges):
             if len(one) < 2 or not all(a < b for a, b in itertools.pairwise(one)) or not np.isfinite(one).all():
                 raise InputError(f"PiecewiseLinear: the edges of input {k} must be at least two rising numbers: {one}")

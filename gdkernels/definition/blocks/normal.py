@@ -8,6 +8,7 @@ from typing import Any
 
 from gdkernels.definition.blocks.block import Block, Parameter, Values
 from gdkernels.definition.checks import check_number
+from gdkernels.system.given import checked_switch
 
 __all__ = ["LayerNorm", "Scale"]
 
@@ -31,7 +32,7 @@ class LayerNorm(Block):
 
     def __post_init__(self) -> None:
         check_number(self, "epsilon", lambda v: v > 0, "a finite number above 0")
-        object.__setattr__(self, "affine", bool(self.affine))
+        object.__setattr__(self, "affine", checked_switch("affine", self.affine))
 
     def parameters(self, inputs: int) -> Mapping[str, Parameter]:
         if not self.affine:

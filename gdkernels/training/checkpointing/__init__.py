@@ -7,7 +7,8 @@ the format of its files belong to `gdkernels.files`.
 from gdkernels.files.checkpoint_folder import subfolder
 from gdkernels.training.checkpointing.cadence import USUAL, Cadence
 from gdkernels.training.checkpointing.checkpointer import Checkpointer
+from gdkernels.training.checkpointing.keeping import Keeping
 from gdkernels.training.checkpointing.run import Middle, Run
 from gdkernels.training.checkpointing.signals import StopSignals
 
-__all__ = ["USUAL", "Cadence", "Checkpointer", "Middle", "Run", "StopSignals", "subfolder"]
+__all__ = ["USUAL", "Cadence", "Checkpointer", "Keeping", "Middle", "Run", "StopSignals", "subfolder"]

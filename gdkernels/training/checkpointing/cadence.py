@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from gdkernels.errors import InputError, shown
+from gdkernels.errors import InputError, keyword, shown
 
 __all__ = ["USUAL", "Cadence"]
 
@@ -39,8 +39,8 @@ class Cadence:
         if amount >= 1 and amount == int(amount) and unit in _COUNTED:
             return cls(amount, _COUNTED[unit])
         raise InputError(
-            'how often to write a checkpoint must be as in "30s", "5min", "2h", "10 epochs" or "1000 steps", got '
-            f"{shown(text)}"
+            f"{keyword('every')}, how often to write a checkpoint, must be as in "
+            f'"30s", "5min", "2h", "10 epochs" or "1000 steps", got {shown(text)}'
         )
 
     def due(self, *, seconds: float, epochs: int, steps: int) -> bool:

@@ -19,13 +19,13 @@ from gdkernels.backend import Plan, State
 from gdkernels.definition.network import Arrays
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.binding import Binding
-from gdkernels.errors import FileError, InputError, Interrupted, shown
+from gdkernels.errors import FileError, Interrupted
 from gdkernels.files.checkpoint_folder import Folder
 from gdkernels.files.model_file import Tensors
 from gdkernels.groups import Group, SerialGroup
 from gdkernels.groups.agreement import from_rank_0
 from gdkernels.system.profiling import phase
-from gdkernels.training.checkpointing.cadence import Cadence
+from gdkernels.training.checkpointing.keeping import Keeping
 from gdkernels.training.checkpointing.run import Run
 from gdkernels.training.checkpointing.sent import Found, in_bytes, of_bytes
 from gdkernels.training.checkpointing.signals import StopSignals
@@ -46,14 +46,8 @@ class Checkpointer:
 
     Parameters
     ----------
-    path
-        The folder.
-    cadence
-        The cadence of writing one.
-    keep
-        The number of them to keep.
-    resume
-        Whether to resume from the newest intact one.
+    keeping
+        The folder, how often to write there, how many to keep, and whether to resume from the newest intact one.
     group
         The ranks of the fit. Rank 0 alone has the folder, and says when to write; the others are told what it reads.
 
@@ -66,31 +60,24 @@ class Checkpointer:
     ------
     FileError
         If the folder cannot be used, it has checkpoints already and `resume` is false, or none of them is intact.
-    InputError
-        For a number of checkpoints below 1.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
-        cadence: Cadence,
-        keep: int,
+        keeping: Keeping,
         *,
-        resume: bool,
         group: Group | None = None,
     ) -> None:
-        if isinstance(keep, bool) or not isinstance(keep, (int, np.integer)) or keep < 1:
-            raise InputError(f"keep must be a number of checkpoints of at least 1, got {shown(keep)}")
-        self._cadence = cadence
+        self._cadence = keeping.cadence
         self._group = group or SerialGroup()
-        self._path = path
+        self._path = keeping.folder
         self._folder: Folder | None = None
         self._signals = StopSignals()
         self._last = (time.monotonic(), 0, 0)
         self._identity: dict[str, Any] = {}
         self._binding: Binding
         try:
-            self._found = self._shared(partial(self._opened, int(keep), resume=resume))
+            self._found = self._shared(partial(self._opened, keeping.count, resume=keeping.resume))
             self.plan = None if self._found is None else _plan_of(*self._found)
         except BaseException:
             self._close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from gdkernels.network import Structure
 from gdkernels.system.hashing import sha256
 from gdkernels.system.thread_limits import at_most
 from gdkernels.system.threads import ThreadBound, thread_bound
-from gdkernels.training.checkpointing import Cadence, Checkpointer, Run, subfolder
+from gdkernels.training.checkpointing import Checkpointer, Keeping, Run
 from gdkernels.training.evaluator import Evaluator
 from gdkernels.training.fit import Fit
 from gdkernels.training.fit_identity import digest_of_arrays, identity
@@ -33,30 +32,11 @@ from gdkernels.training.placement import Placed
 from gdkernels.training.settings import FitSettings
 from gdkernels.training.trainer import Trainer
 
-__all__ = ["BegunFit", "Checkpoints", "FitJob", "Paces", "PlanChoices", "Rows", "digest_of"]
+__all__ = ["BegunFit", "FitJob", "Paces", "PlanChoices", "Rows", "digest_of"]
 
 Rows = npt.NDArray[np.int64]
 
 _MEMORY = "memory "  # before the names of what a solver keeps
-
-
-@dataclass(frozen=True)
-class Checkpoints:
-    """The checkpoints of many fits: a folder for each, in one for all.
-
-    Attributes
-    ----------
-    folder, cadence, resume
-        As for `gdkernels.Trainer.fit`.
-    """
-
-    folder: str | os.PathLike[str]
-    cadence: Cadence
-    resume: bool
-
-    def of(self, number: int) -> Checkpointer:
-        """Return what writes those of one model."""
-        return Checkpointer(subfolder(self.folder, f"model-{number + 1:04d}"), self.cadence, 1, resume=self.resume)
 
 
 @dataclass(frozen=True)
@@ -85,19 +65,21 @@ class FitJob:
     plans: PlanChoices
     paces: Paces
     number: int
-    checkpoints: Checkpoints | None
+    keeping: Keeping | None
 
     def run(self, executables: Executables, gives_up: Callable[[], bool]) -> History:
         """Return the history of the fit."""
         with ExitStack() as stack:
-            checkpointer = None if self.checkpoints is None else stack.enter_context(self.checkpoints.of(self.number))
+            checkpointer: Checkpointer | None = None
+            if self.keeping is not None:
+                checkpointer = stack.enter_context(Checkpointer(self.keeping.of_model(self.number)))
             stack.callback(self.trainer.runner.give_back)
             self._enter(stack)
             return self._run(self._made(executables, checkpointer), gives_up)
 
     def begin(self, executables: Executables) -> BegunFit | None:
         """Return the fit as a job for others to run; None if it has to be run by `run`."""
-        if self.checkpoints is not None:
+        if self.keeping is not None:
             return None
         with ExitStack() as stack:
             self._enter(stack)

@@ -1,0 +1,1 @@
+from gdkernels.definition.blocks import *
