@@ -12,7 +12,7 @@ from gdkernels.lowering.task import ScheduledTask
 from gdkernels_cupy.persistent.layout import TileLayout
 from gdkernels_cupy.persistent.shape import FEW_STEPS, GradientSplit, OperandFormat, most_sums, padded, split_gradient
 
-__all__ = ["KernelMemory", "Offsets", "SummedColumns", "WeightGradient", "bias_word", "weights_word"]
+__all__ = ["KernelMemory", "Offsets", "SummedOverBatch", "WeightGradient", "bias_word", "weights_word"]
 
 
 # Of the 255 of a thread, for what a tile keeps from product to product and within one: addresses and what loops compute
@@ -56,7 +56,7 @@ class WeightGradient:
 
 
 @dataclass(frozen=True)
-class SummedColumns:
+class SummedOverBatch:
     """Sums of columns over the batch, padded as the values are: each warp has those of its rows."""
 
     values: Accumulation
@@ -121,7 +121,7 @@ class KernelMemory:
         self.biases = self._biases()
         self.gradient_of = self._gradients()
         sums = (a for a in self.schedule.accumulations if a.left is None)
-        self.sums = {a.node.id: SummedColumns(a, self.layout.columns(a.right)) for a in sums}
+        self.sums = {a.node.id: SummedOverBatch(a, self.layout.columns(a.right)) for a in sums}
         if any(one.values.right.op == "input" for one in self.sums.values()):
             raise ScheduleError("it sums what a step computes over the batch, and no columns of the data")
         largest = sorted(self.gradient_of, key=lambda k: -self.gradient_of[k].split.slots)
@@ -237,7 +237,7 @@ class KernelMemory:
         found = self.gradient_of_parameter(name)
         return found.split.positions if isinstance(found, WeightGradient) else self.size(self.task.parameters[name], 0)
 
-    def gradient_of_parameter(self, name: str) -> WeightGradient | SummedColumns:
+    def gradient_of_parameter(self, name: str) -> WeightGradient | SummedOverBatch:
         """Return the gradient that the update of a parameter reads."""
         reads = {n.id: n for phase in self.schedule.updates if name in phase for n in phase[name].reads}
         found = [made[k] for made in (self.gradient_of, self.sums) for k in made if k in reads]

@@ -7,7 +7,7 @@ from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.steps import COLUMN, MATRIX, UNITS, Accumulation, Gather, Loop, Product, Step, value_of
 from gdkernels_cupy.persistent.grid import SHARED_MODEL, CtaSharing
-from gdkernels_cupy.persistent.memory import KernelMemory, SummedColumns, bias_word, weights_word
+from gdkernels_cupy.persistent.memory import KernelMemory, SummedOverBatch, bias_word, weights_word
 from gdkernels_cupy.persistent.shape import FEW_STEPS, padded
 from gdkernels_cupy.persistent.text import body_of
 
@@ -115,7 +115,7 @@ class TileText:
             lines.append(f"store_rows<{columns}>(tile{self.memory.layout.tile_of[node.id]}, left{node.id});")
         return lines
 
-    def _summed(self, node: Node) -> list[SummedColumns]:
+    def _summed(self, node: Node) -> list[SummedOverBatch]:
         return [one for one in self.memory.sums.values() if one.values.right is node]
 
     def _tile_name(self, node: Node) -> str:
