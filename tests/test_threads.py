@@ -218,7 +218,7 @@ def test_many_models(monkeypatch):
     seen = []
     real = workers.run_jobs
     monkeypatch.setattr(
-        "gdkernels.many.fitting.run_jobs", lambda jobs, count, *others: seen.append(count) or real(jobs, count, *others)
+        "gdkernels.many.running.run_jobs", lambda jobs, count, *others: seen.append(count) or real(jobs, count, *others)
     )
 
     def fit(**keywords):

@@ -82,7 +82,9 @@ class FusedProducts(Products):
         """Add all the records, a tile after the other."""
         rows, batch = len(records["x"]), bound.sizes["B"]
         steps = -(-rows // batch)
-        scalars = {"B": np.minimum(batch, rows - batch * np.arange(float(steps)))} if bound.layout.scalars else {}
+        scalars = (
+            {"B": np.minimum(batch, rows - batch * np.arange(float(steps)))} if bound.layout.numbers.scalars else {}
+        )
         given = {**arrays, **{n: np.ascontiguousarray(a) for n, a in records.items()}}
         bound.run(given, None, rows, (1, steps), scalars)
 

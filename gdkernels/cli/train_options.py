@@ -23,7 +23,7 @@ from gdkernels.definition.naming import names
 from gdkernels.tables import BUILT_IN
 from gdkernels.tabular import defaults
 from gdkernels.tabular.effort import QUICK, TIME_LIMIT
-from gdkernels.tabular.settings import CLASS_WEIGHTS, ENCODINGS, OUTSIDE, RANGES
+from gdkernels.tabular.keywords import CLASS_WEIGHTS, ENCODINGS, OUTSIDE, RANGES
 
 __all__ = ["add_train"]
 

@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
+from gdkernels.data.records import Records
 from gdkernels.dispatch.binding import Binding
-from gdkernels.dispatch.shared_executables import Executables
 from gdkernels.errors import InputError, Interrupted, shown
 from gdkernels.groups import Group, joined
-from gdkernels.groups.agreement import agree, guarded
-from gdkernels.groups.sharding import threads_of_ranks
 from gdkernels.many.arguments import check_share, checked_models, checked_rows, checked_settings, of_model, rows_of
-from gdkernels.many.dealing import dealt
+from gdkernels.many.running import JobRunner, agree_on
 from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
 from gdkernels.system.given import checked_progress
 from gdkernels.system.machine import cores
 from gdkernels.system.progress import progress_bar
-from gdkernels.system.thread_limits import at_most
 from gdkernels.system.threads import asked_bound
 from gdkernels.training.checkpointing import Keeping, StopSignals
 from gdkernels.training.history import History
-from gdkernels.training.jobs.fit_job import FitJob, Paces, PlanChoices, digest_of
-from gdkernels.training.jobs.meeting import MOST_AT_A_TIME, Meeting
-from gdkernels.training.jobs.one_pass import in_one_pass
+from gdkernels.training.jobs.fit_job import FitJob, Paces, PlanChoices
 from gdkernels.training.jobs.shared_data import SharedData
-from gdkernels.training.jobs.shown import shown_by
-from gdkernels.training.jobs.threads import GivenUpError, run_jobs
-from gdkernels.training.own_functions import agree_on_functions
 from gdkernels.training.settings import FitSettings
+from gdkernels.training.trainer import Trainer
 
 __all__ = ["fit_many"]
 
@@ -124,81 +117,52 @@ def fit_many(
     if validation_rows is not None and validation is not None:
         raise InputError("validation and validation_rows both say what to validate on; leave one of them out")
     chosen, left_out = checked_rows(rows, len(models)), checked_rows(validation_rows, len(models), "validation_rows")
-    data, work = SharedData(X, Y, sample_weight, validation), []
-    for k, trainer in enumerate(trainers):
-        with of_model(k, len(models)):
-            work.append(data.of(trainer, asked, len(models)))
-    all_rows = zip(chosen, left_out, work, strict=True)
-    checked = [
-        (rows_of(trained_on, train, f"rows[{k}]"), rows_of(measured, train, f"validation_rows[{k}]"))
-        for k, (trained_on, measured, (train, _)) in enumerate(all_rows)
-    ]
+    work = _work(trainers, SharedData(X, Y, sample_weight, validation), asked, chosen, left_out)
     if isinstance(validation, (int, float)):
-        for k, ((some, _), (train, _)) in enumerate(zip(checked, work, strict=True)):
+        for k, (train, _, some, _) in enumerate(work):
             check_share(validation, train if some is None else some, k)
     plans, paces = PlanChoices(single=len(models) == 1 and threads is None), Paces()
     jobs = [
-        FitJob(trainer, *given, *its_rows, validation, asked, plans, paces, k, keeping)
-        for k, (trainer, given, its_rows) in enumerate(zip(trainers, work, checked, strict=True))
+        FitJob(trainer, *its_work, validation, asked, plans, paces, k, keeping)
+        for k, (trainer, its_work) in enumerate(zip(trainers, work, strict=True))
     ]
     ranks = joined(group)
-    if ranks.size > 1:
-        digest = digest_of([(job.train, job.held_out) for job in jobs])
-        with guarded(ranks):
-            agree(ranks, {"call": "fit_many", "models": len(models), "data": digest})
-            agree(ranks, {f"model {k}": job.identity() for k, job in enumerate(jobs)})
-            fits = [(job.trainer.mlp.network.structure, job.trainer.settings) for job in jobs]
-            agree_on_functions(ranks, fits, [f"model {k}" for k in range(len(jobs))])
+    agree_on(ranks, jobs)
     at_once = _threads(threads, [model.network for model in models], [job.train.binding for job in jobs])
-    mine = range(ranks.rank, len(jobs), ranks.size)
-    bar = progress_bar(False if ranks.rank else progress, total=len(mine), unit="model")
+    mine = len(range(ranks.rank, len(jobs), ranks.size))
+    bar = progress_bar(False if ranks.rank else progress, total=mine, unit="model")
     try:
         with nullcontext() if keeping is None else StopSignals() as signals:
-
-            def asked_to_end() -> Interrupted | None:
-                if signals is None or signals.asked is None:
-                    return None
-                told = f"{signals.asked.name} ended training; the checkpoints are in {os.fspath(checkpoint or '')}"
-                return Interrupted(told, int(signals.asked))
-
-            def histories(jobs: Sequence[FitJob], threads: int) -> list[History]:
-                shown = shown_by(bar)
-                found = in_one_pass(dict(enumerate(jobs)), threads, shown)
-                left = [k for k in range(len(jobs)) if k not in found]
-                found |= zip(left, _in_turn([jobs[k] for k in left], threads, shown, asked_to_end), strict=True)
-                return [found[k] for k in range(len(jobs))]
-
-            if ranks.size == 1:
-                return histories(jobs, at_once)
-            with guarded(ranks), at_most(threads_of_ranks(ranks)[ranks.rank]):
-                own = histories([jobs[k] for k in mine], min(at_once, len(mine) or 1))
-                found = dealt(ranks, len(jobs), lambda k: (jobs[k].state(), own[mine.index(k)]))
-            for k, (arrays, _) in enumerate(found):
-                if k not in mine:
-                    jobs[k].restore(arrays)
-            return [history for _, history in found]
+            return JobRunner(at_once, bar, lambda: _interrupted(signals, checkpoint)).run(jobs, ranks)
     finally:
         if bar is not None:
             bar.close()
 
 
-def _in_turn(
-    jobs: Sequence[FitJob], threads: int, done: Callable[[History], None], ends: Callable[[], BaseException | None]
-) -> list[History]:
-    """Return the histories of fits on some threads; where a backend trains many at once, they meet after each epoch."""
-    together = sum(job.train.binding.backend.trains_together for job in jobs) > 1
-    if not together:
-        return run_jobs([job.run for job in jobs], threads, done, ends)
-    at_once = min(len(jobs), MOST_AT_A_TIME)
-    meeting = Meeting(len(jobs), at_once)
+def _work(
+    trainers: Sequence[Trainer], data: SharedData, asked: FitSettings, chosen: Sequence[Any], left_out: Sequence[Any]
+) -> list[tuple[Records, Records | None, Any, Any]]:
+    """Return for each model its records, those to validate it on if the user gave some, and the rows of either."""
+    given = []
+    for k, trainer in enumerate(trainers):
+        with of_model(k, len(trainers)):
+            given.append(data.of(trainer, asked, len(trainers)))
+    return [
+        (
+            *records,
+            rows_of(trained_on, records[0], f"rows[{k}]"),
+            rows_of(measured, records[0], f"validation_rows[{k}]"),
+        )
+        for k, (records, trained_on, measured) in enumerate(zip(given, chosen, left_out, strict=True))
+    ]
 
-    def attending(job: FitJob) -> Callable[[Executables, Callable[[], bool]], History]:
-        return lambda executables, gives_up: meeting.attend(lambda: job.run(executables, gives_up), gives_up)
 
-    try:
-        return run_jobs([attending(job) for job in jobs], at_once, done, ends, lambda: meeting.executables)
-    except GivenUpError as given_up:
-        raise meeting.error or given_up from None
+def _interrupted(signals: StopSignals | None, checkpoint: str | os.PathLike[str] | None) -> Interrupted | None:
+    """Return the error of a signal that asked training to end, if one has."""
+    if signals is None or signals.asked is None:
+        return None
+    told = f"{signals.asked.name} ended training; the checkpoints are in {os.fspath(checkpoint or '')}"
+    return Interrupted(told, int(signals.asked))
 
 
 def _threads(wanted: int | None, networks: Sequence[BoundNetwork], bindings: Sequence[Binding]) -> int:

@@ -32,7 +32,7 @@ def encoding_of(kind: str, x: npt.NDArray[Any], bins: int | None = None, *, days
     Parameters
     ----------
     kind
-        One of `gdkernels.tabular.settings.ENCODINGS`.
+        One of `gdkernels.tabular.keywords.ENCODINGS`.
     x
         Training rows [records, inputs], or a sample of them.
     bins

@@ -12,7 +12,8 @@ from gdkernels.dispatch.explanation import Explanation
 from gdkernels.system.thread_limits import at_most
 from gdkernels.tabular import defaults
 from gdkernels.tabular.encoding import encoding_of, network_of
-from gdkernels.tabular.settings import CLASS_LOSSES, TabularSettings, chooses_penalty, name_of
+from gdkernels.tabular.keywords import CLASS_LOSSES
+from gdkernels.tabular.settings import TabularSettings, chooses_penalty, name_of
 from gdkernels.training.trainer import Trainer
 
 __all__ = ["explanation_of", "network_arguments", "run_arguments", "settings_as_told", "trainer_arguments"]

@@ -13,7 +13,8 @@ from gdkernels.tables import Preparation, Table, task_of
 from gdkernels.tables.column_data import Text, finding_of
 from gdkernels.tables.outcomes import Numbers, labels
 from gdkernels.tabular import defaults
-from gdkernels.tabular.settings import CLASS_LOSSES, TabularSettings
+from gdkernels.tabular.keywords import CLASS_LOSSES
+from gdkernels.tabular.settings import TabularSettings
 
 __all__ = ["check_range", "network_targets", "task_and_loss", "truth_of"]
 

@@ -41,6 +41,12 @@ def small(monkeypatch):
     monkeypatch.setattr(ceilings, "_COPY_BYTES", {"cpu": 1 << 12, "gpu": 1 << 12})
 
 
+@pytest.fixture
+def later_calls(monkeypatch):
+    """Leave out first calls, which take two processes for each participant, where others are looked at."""
+    monkeypatch.setattr(measuring, "first_calls", lambda case, everyone, seconds_left, told: [])
+
+
 def plan(**changes):
     made = case_of((4, 6, 2), 8)
     made = PreparedCase(replace(made.case, records=32), replace(made.task, records=32))
@@ -74,6 +80,7 @@ def test_everything_is_measured_and_told_of(small):
     assert all(len(target.runs) == 2 and target.seconds > 0 for target in found.targets)
 
 
+@pytest.mark.usefixtures("later_calls")
 def test_each_is_measured_beside_busy_processes_too(small, monkeypatch):
     monkeypatch.setattr(throughput, "_BUSY_SECONDS", 0.0)
     cupy = LeftOut(Participant("cupy", False, "none"), "there is no driver")
@@ -108,6 +115,7 @@ def drifting(monkeypatch):
     return plant
 
 
+@pytest.mark.usefixtures("later_calls")
 def test_what_five_processes_leave_open_is_measured_in_further_ones(small, drifting):
     drifting(forward=[1.0] * 5, epoch=[1.0, 1.2, 1.2, 1.3, 1.4] + [1.2] * 20)
     found = measure(plan(participants=(NUMPY,), repeats=5), lambda part: None)
@@ -117,6 +125,7 @@ def test_what_five_processes_leave_open_is_measured_in_further_ones(small, drift
     assert rows["epoch"].medians[-1] == 1.2
 
 
+@pytest.mark.usefixtures("later_calls")
 def test_four_processes_are_what_was_asked_for(small, drifting):
     drifting(forward=[1.0, 1.1, 1.2, 1.3], epoch=[1.0, 1.1, 1.2, 1.3])
     found = measure(plan(participants=(NUMPY,), repeats=4), lambda part: None)
@@ -148,6 +157,7 @@ def test_on_another_device_transfers_are_counted_in_rows_of_their_own(small, plu
     assert kinds == resident | {("toy", "forward", "transfers"), ("toy", "epoch", "transfers")}
 
 
+@pytest.mark.usefixtures("later_calls")
 def test_a_wrong_slope_is_refused_and_its_times_are_not_kept(small, plugin):
     plugin("steep", STEEP)
     steep = replace(NUMPY, name="steep")
@@ -204,6 +214,7 @@ def test_who_takes_part():
             participants(*arguments)
 
 
+@pytest.mark.usefixtures("later_calls")
 def test_a_table_of_the_users_own(tmp_path, small):
     table = tmp_path / "table.csv"
     table.write_text("a,b,kind\n" + "".join(f"{k * 7 % 5},{k * 3 % 11},{'xyz'[k % 3]}\n" for k in range(50)))

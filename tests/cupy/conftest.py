@@ -1,3 +1,4 @@
+import programs
 import pytest
 from gdkernels_cupy.persistent.launch_device import DeviceProperties
 from host_cupy import install
@@ -5,6 +6,11 @@ from one_thread import one_thread_of_blas  # noqa: F401 (a fixture)
 from persistent_twin import TwinDevice
 
 from gdkernels.checking import ways
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels_are_kept(made):
+    programs.keep_in(made)
 
 
 @pytest.fixture

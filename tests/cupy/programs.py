@@ -1,10 +1,18 @@
 """The lists and kernels of everything that the conformance suite compiles."""
 
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from itertools import product
+from pathlib import Path
 
+import gdkernels_cupy
 import numpy as np
+import record_wise_blocks
 from gdkernels_cupy.graphs import operations as ops
 from gdkernels_cupy.graphs.calls import jobs_of
 from gdkernels_cupy.graphs.epilogue_fusion import EPILOGUES
@@ -13,7 +21,7 @@ from gdkernels_cupy.graphs.interpret import Interpreter
 from gdkernels_cupy.graphs.jobs import fixed_source, group_source, kernel_source
 from gdkernels_cupy.graphs.lower import lower
 from gdkernels_cupy.graphs.source import CUDA_FUNCTIONS, kernel_name, preamble
-from record_wise_blocks import BLOCKS
+from made_once import made_once
 
 import gdkernels as gd
 from gdkernels.backend import verification
@@ -32,8 +40,12 @@ MORE = {"wide norm": replace(CASES["wide"], program=replace(CASES["wide"].progra
 _WAYS = [gd.blocks.Sequential(gd.blocks.Dense(3, name), gd.blocks.Dense(2)) for name in activations.BY_NAME]
 PRODUCTS = {
     **{f"activations from {k} on": Program(gd.blocks.Mean(*_WAYS[k : k + 3]), 3) for k in range(0, len(_WAYS), 3)},
-    **{name: Program(BLOCKS[name], 3) for name in ("dense", "residual", "embedding", "unused")},
+    **{name: Program(record_wise_blocks.BLOCKS[name], 3) for name in ("dense", "residual", "embedding", "unused")},
 }
+
+PRECISIONS = ("float32", "bfloat16", "float64")
+SOURCES = Path(gd.__file__).parent, Path(gdkernels_cupy.__file__).parent
+_folder = []
 
 
 def case_of(name):
@@ -56,7 +68,6 @@ def list_of(task, name, precision, epilogues=EPILOGUES, pieces=None):
     return lower(task, task.sizes_with(batch), precision, pieces or [batch], epilogues)
 
 
-@cache
 def _kernels_and_groups(precision):
     kernels, groups = {}, {}
     for name in CASES:
@@ -76,14 +87,43 @@ def _kernels_and_groups(precision):
     return kernels, tuple(groups)
 
 
+def main(path):
+    """Write the kernels and groups of every precision to a file."""
+    Path(path).write_bytes(pickle.dumps({p: _kernels_and_groups(p) for p in PRECISIONS}))
+
+
+@cache
+def _all_of_them():
+    """Return the kernels and groups of every precision, which a process of its own makes for all who ask.
+
+    It takes seconds, and a test may ask while it has changed a part of gdkernels.
+    """
+    sources = [p for folder in SOURCES for p in sorted(folder.rglob("*")) if p.suffix in (".py", ".cu", ".cuh")]
+    sources += [Path(__file__), Path(record_wise_blocks.__file__)]
+    told = [sys.version, np.__version__, *(f"{p}\0{p.read_text()}" for p in sources)]
+    name = hashlib.sha256("\0".join(told).encode()).hexdigest()[:20]
+
+    def make(part):
+        code = "import programs, sys; programs.main(sys.argv[1])"
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        subprocess.run([sys.executable, "-c", code, part], env=environment, check=True)
+
+    return pickle.loads(made_once(_folder[-1] / f"{name}.kernels", make).read_bytes())
+
+
+def keep_in(folder):
+    """Keep the kernels and groups in a folder."""
+    _folder.append(folder)
+
+
 def kernels(precision):
     """Return every kernel of every program of the conformance suite, by its name."""
-    return _kernels_and_groups(precision)[0]
+    return _all_of_them()[precision][0]
 
 
 def groups(precision):
     """Return the text of the kernel of every group of every program."""
-    return _kernels_and_groups(precision)[1]
+    return _all_of_them()[precision][1]
 
 
 @cache

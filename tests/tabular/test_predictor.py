@@ -12,7 +12,7 @@ from kept_models import RECORDS, same_parameters
 
 import gdkernels as gd
 from gdkernels.cli import main
-from gdkernels.tabular.settings import RANGES
+from gdkernels.tabular.keywords import RANGES
 
 QUICK = {"epochs": 3, "hidden": 8, "backend": "numpy"}
 

@@ -25,6 +25,7 @@ from gdkernels.system.hashing import sha256
 from gdkernels_cupy.cuda.keyed_order import order_words, ready_order
 from gdkernels_cupy.persistent.fitting import PLAN_RECOMPUTES, PLAN_RELOADS, PLAN_SPILLED, fitting, tasks_of, unfit
 from gdkernels_cupy.persistent.launch_device import LaunchDevice, LoadedKernels
+from gdkernels_cupy.persistent.memory import KernelMemory
 from gdkernels_cupy.persistent.shape import FORMATS, padded
 from gdkernels_cupy.persistent.source import BARRIER_SECONDS, KernelSource
 from gdkernels_cupy.persistent.trials import first_in_registers
@@ -112,13 +113,7 @@ class PersistentExecutable(Executable):
         share = None if sample_weight is None else device.contiguous(sample_weight)
         arrays = self._addresses(source, parameters, slots)
         weights, image = self._rounded(source, kernels, arrays, x)
-        known: dict[str, Any] = {name: float(n) for name, n in self._prediction.sizes.items()}
-        known |= known_of_steps(
-            learning_rates, done=state.step, records=len(order), batch=batch, numbers=self._program.numbers
-        )
-        if widths not in self._scalars:
-            self._scalars[widths] = ScalarTable(step.scalars)
-        scalars = device.put(self._scalars[widths].values(known, steps).astype(np.float32).reshape(-1))
+        scalars = self._put_scalars(step, state.step, len(order), batch, learning_rates)
         rows = self._put_order(source, kernels, order)
         partial = device.zeros(ctas * step.partial.size, "float32")
         gradients = device.zeros(step.gradients, "float32")
@@ -137,31 +132,49 @@ class PersistentExecutable(Executable):
             kernels.launch("train", ctas, source.shared_bytes, arguments, together=True)
 
         launches = launched(device, steps, launch)
-        if (device.to_numpy(barriers)[:launches] >= _GAVE_UP).any():
+        self._check_barriers(device.to_numpy(barriers)[:launches])
+        state.parameters, state.slots = parameters, slots
+        self._last = source
+        state.step += steps
+        self.plan = self._plan_of(source, ctas)
+        found = device.to_numpy(results).astype(np.float64).reshape(steps, numbers)
+        norm = math.fsum(found[:, 1]) / steps if self._program.gradient_norm else None
+        return math.fsum(found[:, 0]), norm
+
+    def _put_scalars(
+        self, step: KernelMemory, done: int, records: int, batch: int, learning_rates: npt.NDArray[np.float64]
+    ) -> Any:
+        """Return the numbers that the host computes for each step, on the device."""
+        widths = self._program.widths
+        known: dict[str, Any] = {name: float(n) for name, n in self._prediction.sizes.items()}
+        known |= known_of_steps(learning_rates, done=done, records=records, batch=batch, numbers=self._program.numbers)
+        if widths not in self._scalars:
+            self._scalars[widths] = ScalarTable(step.scalars)
+        values = self._scalars[widths].values(known, len(learning_rates))
+        return self._device.put(values.astype(np.float32).reshape(-1))
+
+    def _check_barriers(self, barriers: npt.NDArray[Any]) -> None:
+        """Raise an error if the CTAs of a launch have given up waiting for each other."""
+        if (barriers >= _GAVE_UP).any():
             raise BackendError(
                 f"the CTAs of a persistent kernel waited for each other on {self.plan.device} for longer than "
                 f"{BARRIER_SECONDS} s and gave up; nothing of this run is kept. Something stops them: a debugger, or "
                 "another process on the device. Train with CUDA graphs by a plan whose choice 'kernel' is 'graphs'"
             )
-        state.parameters, state.slots = parameters, slots
-        self._last = source
-        state.step += steps
-        self.plan = replace(
-            self.plan,
-            choices={
-                **self._wished,
-                "kernel": PLAN_KERNEL,
-                "warps": source.warps,
-                "at_once": source.at_once,
-                PLAN_SPILLED: source.spilled_gradients,
-                PLAN_RECOMPUTES: source.recomputes,
-                PLAN_RELOADS: source.reloads,
-                "ctas": ctas,
-            },
-        )
-        found = device.to_numpy(results).astype(np.float64).reshape(steps, numbers)
-        norm = math.fsum(found[:, 1]) / steps if self._program.gradient_norm else None
-        return math.fsum(found[:, 0]), norm
+
+    def _plan_of(self, source: KernelSource, ctas: int) -> Plan:
+        """Return the plan with what was chosen here and can change bits."""
+        choices = {
+            **self._wished,
+            "kernel": PLAN_KERNEL,
+            "warps": source.warps,
+            "at_once": source.at_once,
+            PLAN_SPILLED: source.spilled_gradients,
+            PLAN_RECOMPUTES: source.recomputes,
+            PLAN_RELOADS: source.reloads,
+            "ctas": ctas,
+        }
+        return replace(self.plan, choices=choices)
 
     def predict(self, parameters: Arrays, x: Any) -> Any:
         check_prediction(self._program, parameters, x)

@@ -61,7 +61,7 @@ class BoundStep:
         self._memory, self._base = allocate(self.measure(task, kernels, sizes, choices, whole_gradients=whole))
         arena = Arena(kernels.format, self._base)
         self.layout = StepLayout(task, sizes, choices, kernels.format, arena, whole_gradients=whole)
-        self._scalars = ScalarTable(self.layout.scalars)
+        self._scalars = ScalarTable(self.layout.numbers.scalars)
         self._sizes: dict[str, npt.NDArray[np.float64] | float] = {name: float(n) for name, n in sizes.items()}
         self.writers = [InstructionWriter(self.layout, kernels, k) for k in range(self.layout.contexts)]
         self._kept_bounds = write_streams(self.writers, self.choices)
@@ -272,6 +272,6 @@ class BoundStep:
         self, scalars: dict[str, npt.NDArray[np.float64] | float], steps: int
     ) -> npt.NDArray[np.float64] | None:
         """Return the numbers that differ between steps, for each step; predictions have none."""
-        if not self.layout.scalars:
+        if not self.layout.numbers.scalars:
             return None
         return self._scalars.values(self._sizes | scalars, steps)

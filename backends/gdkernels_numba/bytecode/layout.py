@@ -23,6 +23,7 @@ from gdkernels.lowering.value_steps import vector_of
 from gdkernels_numba.bytecode.arena import Arena, Matrix, panels_of, pitch_of
 from gdkernels_numba.bytecode.forms import ArrayForms
 from gdkernels_numba.bytecode.gradients import GradientLayout
+from gdkernels_numba.bytecode.numbers import NumberLayout
 from gdkernels_numba.bytecode.packed import PackedOperands
 from gdkernels_numba.bytecode.value_places import ValuePlaces
 from gdkernels_numba.ir.vector import LINE, PANEL_BYTES, Format, padded
@@ -32,8 +33,6 @@ from gdkernels_numba.vm.shared_words import TURN_BYTES, TURN_WORDS
 from gdkernels_numba.vm.tape import TAPE_BYTES
 
 __all__ = ["StepLayout", "runs_over"]
-
-_NUMBER = 8
 
 # Measured costs of updating a block of a parameter, in units of changing one number in place: writing the number into
 # another layout too costs `_COPY`, and so many terms of a product, or of a sum over the batch, cost one unit.
@@ -63,10 +62,8 @@ class StepLayout:
         The transposes of weights that are multiplied from the other side. A single column has none: it is a row.
     packed
         The operands of products in bfloat16, with their transposes; None in other precisions.
-    scalars
-        Numbers that the host computes for every step; they come first among a context's numbers.
-    totals
-        Sums over the batch or the parameters; each piece has its part, then all have the number.
+    numbers
+        Numbers that the host computes, and sums.
     by_piece
         Whether every piece of the rows has a context of its own; otherwise every thread has one, for any piece.
     updates_by_thread
@@ -93,8 +90,6 @@ class StepLayout:
         Where gradients are summed; a caller that wants each in a place of its own asks for it.
     values, computed
         What is computed of parameters alone, if anything is, and the names of the inputs that stand for it.
-    phase_of
-        The phase of the update in which a total is known, by the number of its node.
     """
 
     def __init__(
@@ -155,21 +150,8 @@ class StepLayout:
         looked_up = [s for s in result.tile if isinstance(s, LookUp) and s.codes.id in summed]
         self.codes = {s.codes.id: arena.take(WORD * sizes["B"]) for s in looked_up}
 
+        self.numbers = NumberLayout(task, arena, self.contexts, pieces * self.tiles)
         loops, passes = result.loops, [] if self.values is None else self.values.passes
-        scalars = [n for loop in loops for n in loop.reads if n.dtype == SCALAR]
-        scalars += [] if self.values is None else self.values.scalars.values()
-        self.scalars = list({n.id: n for n in scalars}.values())
-        by_row = {n.id for n in result.columns}
-        self.totals = [n for loop in loops for n in loop.reductions if n.id not in by_row]
-        later = {n.id for phase in result.updates[:-1] for loop in phase.values() for n in loop.reductions}
-        self.phase_of = {n.id: int(n.id in later) for n in self.totals}
-        made = [n for loop in result.numbers if loop is not None for n in loop.outputs]
-        self._numbers = {n.id: k for k, n in enumerate([*self.scalars, *self.totals, *made])}
-        self._parts = {n.id: k for k, n in enumerate(self.totals)}
-        self.number_base = [arena.take(_NUMBER * len(self._numbers)) for _ in range(self.contexts)]
-        self.part_bytes = -(-_NUMBER * max(1, len(self.totals)) // 64) * 64
-        self.part_base = arena.take(self.part_bytes * self.contexts)
-        self.found = arena.take(self.part_bytes * pieces * self.tiles)
         taken = [len(loop.reads) + len(loop.outputs) + len(loop.reductions) for loop in loops]
         operands = max([0, *taken, *(len(step.reads) + len(step.writes) for step in passes)])
         self.operand_base = [arena.take(WORD * operands) for _ in range(self.contexts)]
@@ -188,9 +170,9 @@ class StepLayout:
         room = waiting * (format.panel * PANEL_BYTES + LINE) if self.leaves > 1 else 0
         updating = choices.threads if self.updates_by_thread else self.update_pieces
         self.sum_blocks = [arena.take(room) for _ in range(updating)]
-        self.sum_numbers = [arena.take(_NUMBER * (waiting + 1)) for _ in range(self.contexts)]
+        self.sum_numbers = [arena.take(WORD * (waiting + 1)) for _ in range(self.contexts)]
         self.zeros = arena.take(PANEL_BYTES)
-        self.results = arena.take(2 * _NUMBER)
+        self.results = arena.take(2 * WORD)
         self.tape = arena.take(TAPE_BYTES)
 
     # ---- what there is
@@ -211,7 +193,7 @@ class StepLayout:
         if value.id in self.values.parameters:
             return self.parameters[self.values.parameters[value.id]]
         found = self.values.sums[value.id]
-        return self.gradients.of[0][found.id] if wide_dims(found.shape) else self.number(found, 0)
+        return self.gradients.of[0][found.id] if wide_dims(found.shape) else self.numbers.of(found, 0)
 
     def _make_buffers(self) -> list[list[tuple[Matrix, bool]]]:
         """Return for each context its buffers, and whether they hold the whole batch."""
@@ -271,17 +253,6 @@ class StepLayout:
         matrix, whole = self._buffers[context][self.task.schedule.buffer_of[node.id]]
         return matrix, matrix.strided(follows_rows=whole)
 
-    def number(self, node: Node, context: int) -> int:
-        return self.number_base[context] + _NUMBER * self._numbers[node.id]
-
-    def part(self, node: Node, context: int) -> int:
-        """Return where a context adds up its part of a total."""
-        return self.part_base + context * self.part_bytes + _NUMBER * self._parts[node.id]
-
-    def part_of_rows(self, node: Node) -> int:
-        """Return where the first piece of the rows leaves its part of a total."""
-        return self.found + _NUMBER * self._parts[node.id]
-
     def in_tile(self, node: Node, context: int, column: int = 0) -> StridedAddress:
         """Return the address of an operand of a loop over a tile, from a column on."""
         if node.id in self.task.schedule.buffer_of:
@@ -289,8 +260,8 @@ class StepLayout:
             return address._replace(base=self.at_column(matrix, column))
         if node.id in self._columns[context]:
             return StridedAddress(self._columns[context][node.id])
-        if node.id in self._parts:
-            return StridedAddress(self.part(node, context))
+        if self.numbers.is_total(node):
+            return StridedAddress(self.numbers.part(node, context))
         if node.op == "input" and node.dtype != SCALAR and not node.shape:
             assert self.values is not None, "a number that is no parameter is computed"
             place = self.place_of(self.values.outputs[node.attribute])
@@ -298,7 +269,7 @@ class StepLayout:
             return StridedAddress(place)
         if node.op == "input" and node.dtype != SCALAR:
             return StridedAddress(self.at_column(self.parameters[node.attribute], column), 0, PANEL_BYTES)
-        return StridedAddress(self.number(node, context))
+        return StridedAddress(self.numbers.of(node, context))
 
     def at_column(self, matrix: Matrix, column: int) -> int:
         """Return the address of a column in the first row of a matrix."""

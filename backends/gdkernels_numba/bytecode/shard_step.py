@@ -81,12 +81,12 @@ class ShardStep:
         self.gradients = self._at(first, stop - first, kernels.format.dtype)
         self._places = self._places_of_numbers(first)
         self.length = len(self.gradients) if self._places is None else len(self._places)
-        count = len(layout.totals)
-        self._partials = self._at(layout.part_base, WORD * count, np.float64)
-        pieces = choices.pieces
-        found = self._at(layout.found, layout.part_bytes * pieces * layout.tiles, np.float64)
+        numbers = layout.numbers
+        count, pieces = len(numbers.totals), choices.pieces
+        self._partials = self._at(numbers.part_base, WORD * count, np.float64)
+        found = self._at(numbers.found, numbers.part_bytes * pieces * layout.tiles, np.float64)
         self._found = found.reshape(pieces, layout.tiles, -1)[:, :, :count]  # of each tile of each piece
-        in_rows = [k for k, node in enumerate(layout.totals) if layout.phase_of[node.id] == 0]
+        in_rows = [k for k, node in enumerate(numbers.totals) if numbers.phase_of[node.id] == 0]
         self._in_rows = np.array(in_rows, np.int64)
         self._results = np.empty(TOTALS)
         self._streams: list[Array] = []  # which the contexts point to
@@ -208,7 +208,7 @@ class ShardStep:
         goes_back = layout.values is not None and bool(layout.values.after)
         for phase, stream in enumerate(writer.updates):
             first = way_back if phase == 0 and goes_back else stream
-            write_numbers(writer, first, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
+            write_numbers(writer, first, phase, layout.numbers.totals_of(phase))
             for name in self._names:
                 loop = task.schedule.updates[phase].get(name)
                 if loop is not None:

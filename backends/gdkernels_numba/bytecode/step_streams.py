@@ -70,7 +70,7 @@ class _Streams:
         changing = self.writers[: self.choices.threads] if layout.updates_by_thread else self._updating
         for phase, writer in product(range(len(task.schedule.updates)), changing):
             stream = writer.updates[phase] if phase else writer.phases[0]
-            write_numbers(writer, stream, phase, [n for n in layout.totals if layout.phase_of[n.id] == phase])
+            write_numbers(writer, stream, phase, layout.numbers.totals_of(phase))
         if task.output is None:
             for (k, node), writer in product(enumerate((task.error, task.norm)), changing):
                 if node is not None:

@@ -36,21 +36,21 @@ def write_numbers(writer: InstructionWriter, stream: InstructionStream, phase: i
     """Write the computation of a phase's numbers, which every piece does alike."""
     layout = writer.layout
     for node in totals:
-        target = layout.number(node, writer.number)
+        target = layout.numbers.of(node, writer.number)
         if phase == 0:  # a total over the batch
-            source, sums, parts = layout.part_of_rows(node), layout.choices.pieces, layout.tiles
+            source, sums, parts = layout.numbers.part_of_rows(node), layout.choices.pieces, layout.tiles
         else:
-            source, sums, parts = layout.part(node, 0), 1, layout.update_pieces
+            source, sums, parts = layout.numbers.part(node, 0), 1, layout.update_pieces
         stream.add(SumOverPieces(source=source, sums=sums, parts=parts, target=target))
     loop = layout.task.schedule.numbers[phase]
     if loop is not None:
-        operands = [StridedAddress(layout.number(n, writer.number)) for n in (*loop.reads, *loop.outputs)]
+        operands = [StridedAddress(layout.numbers.of(n, writer.number)) for n in (*loop.reads, *loop.outputs)]
         stream.add(LoopOverNumbers(kernel=writer.kernels.loops[id(loop)]), operands=operands)
 
 
 def write_result(writer: InstructionWriter, node: Node, to: int) -> None:
     """Write the addition of a number to the result of the run, for every batch."""
-    source = writer.layout.number(value_of(node), writer.number)
+    source = writer.layout.numbers.of(value_of(node), writer.number)
     writer.result.add(AddToResult(source=source, target=to))
 
 
@@ -168,9 +168,9 @@ def write_change(
         elif node.op == "input" and layout.forms.kind(node) in (WEIGHTS, UNITS):
             operands.append(layout.in_blocks(layout.parameters[node.attribute], row, column))
         else:
-            operands.append(StridedAddress(layout.number(node, writer.number)))
+            operands.append(StridedAddress(layout.numbers.of(node, writer.number)))
     operands += _replaced(writer, name, loop, row, column)
-    operands += [StridedAddress(layout.part(n, writer.number)) for n in loop.reductions]
+    operands += [StridedAddress(layout.numbers.part(n, writer.number)) for n in loop.reductions]
     block = LoopOverBlock(kernel=writer.kernels.loops[id(loop)], pitch=layout.parameters[name].pitch)
     stream.add(block, operands=operands)
 

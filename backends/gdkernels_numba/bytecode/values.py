@@ -110,7 +110,7 @@ class _ValueWriter:
         if isinstance(value, str):
             matrix = layout.parameters[value]
         elif value.dtype == SCALAR:
-            return StridedAddress(layout.number(self.steps.scalars[value.id], self.writer.number))
+            return StridedAddress(layout.numbers.of(self.steps.scalars[value.id], self.writer.number))
         else:
             place = layout.place_of(value)
             if isinstance(place, int):

@@ -57,6 +57,7 @@ class Case:
 
 
 WIDTHS = (5, 7, 6, 3)
+_MOMENTUM = SGD(momentum=0.9)  # its slot after one step is the gradient itself, times the rate
 
 
 def chained(functions: Sequence[Any], widths: Sequence[int] = WIDTHS, *, bias: bool = True, **settings: Any) -> Program:
@@ -84,31 +85,39 @@ def varied(program: Program, **changes: Any) -> Program:
 
 
 def _cases() -> dict[str, Case]:
+    base = chained(
+        (activations.tanh, activations.softplus, activations.identity),
+        objective=Objective(losses.sse),
+        optimizer=_MOMENTUM,
+    )
+    cases = _cases_of_functions() | _cases_of_settings(base)
+    return cases | _weighted(cases) | _cases_of_sizes(base) | _cases_of_blocks(base)
+
+
+def _cases_of_functions() -> dict[str, Case]:
+    """Return a case for each activation with each loss."""
     cases: dict[str, Case] = {}
-    momentum = SGD(momentum=0.9)  # its slot after one step is the gradient itself, times the rate
     for name, f in activations.BY_NAME.items():
         for loss_name, loss in losses.BY_NAME.items():
             takes_logits = losses.link_of(loss) is not activations.identity
             output = activations.identity if takes_logits else f
-            program = chained((f, activations.tanh, output), objective=Objective(loss), optimizer=momentum)
+            program = chained((f, activations.tanh, output), objective=Objective(loss), optimizer=_MOMENTUM)
             # Slow enough that training is not chaotic: in chaos, NumPy's own error would allow any result.
             rate = 0.002 if f is activations.exp else 0.005
             cases[f"{name}-{loss_name}"] = Case(program, learning_rate=rate)
+    return cases
 
-    base = chained(
-        (activations.tanh, activations.softplus, activations.identity),
-        objective=Objective(losses.sse),
-        optimizer=momentum,
-    )
-    for name, optimizer in {
+
+def _cases_of_settings(base: Program) -> dict[str, Case]:
+    """Return a case for each optimizer and each setting of the objective, and for functions of users."""
+    optimizers = {
         "sgd": SGD(),
-        "momentum": momentum,
+        "momentum": _MOMENTUM,
         "nesterov": SGD(momentum=0.9, nesterov=True),
         "rmsprop": RMSprop(),
         "adam": Adam(),
         "adamw": AdamW(weight_decay=0.1),
-    }.items():
-        cases[name] = Case(replace(base, optimizer=optimizer))
+    }
     changed: dict[str, dict[str, Any]] = {
         "l2": {"l2": 0.05},
         "l2 in the loss": {"l2": 0.2, "l2_in_loss": True},
@@ -132,18 +141,28 @@ def _cases() -> dict[str, Case]:
         "user's optimizer": {"optimizer": Adagrad()},
         "a mixture of activations": {"activations": (activations.relu, activations.gelu, activations.softmax)},
     }
-    for name, changes in changed.items():
-        cases[name] = Case(varied(base, **changes))
+    cases = {name: Case(replace(base, optimizer=optimizer)) for name, optimizer in optimizers.items()}
+    return cases | {name: Case(varied(base, **changes)) for name, changes in changed.items()}
+
+
+def _weighted(cases: dict[str, Case]) -> dict[str, Case]:
+    """Return some of the cases with weights of records."""
+    weighted: dict[str, Case] = {}
     for name in (*losses.BY_NAME, "user's loss", "sum", "everything", "adam"):
         plain = cases.get(name) or cases[f"tanh-{name}"]
         rate = plain.learning_rate / (4 if name == "sum" else 1)  # as steep as its sum, and not chaotic
-        cases[f"weighted {name}"] = replace(plain, program=replace(plain.program, weighted=True), learning_rate=rate)
+        weighted[f"weighted {name}"] = replace(plain, program=replace(plain.program, weighted=True), learning_rate=rate)
+    return weighted
+
+
+def _cases_of_sizes(base: Program) -> dict[str, Case]:
+    """Return a case for each kind of widths and batches."""
 
     def layers(f: Any, *widths: int) -> Program:
         return varied(base, activations=(f,) * (len(widths) - 2) + (activations.identity,), widths=widths)
 
     relu, tanh = activations.relu, activations.tanh
-    cases |= {
+    return {
         "batch 1": Case(base, records=7, batch_size=1),
         "weighted batch 1": Case(replace(base, weighted=True), records=7, batch_size=1),  # some weigh nothing
         "one record": Case(base, records=1, batch_size=8, steps=20),  # soon it is learnt, and momentum is all noise
@@ -160,7 +179,6 @@ def _cases() -> dict[str, Case]:
         ),
         "narrow in, wide out": Case(layers(relu, 1, 5, 71), records=70, batch_size=33, steps=6),
     }
-    return cases | _cases_of_blocks(base)
 
 
 def _cases_of_blocks(base: Program) -> dict[str, Case]:
