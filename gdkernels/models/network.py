@@ -16,7 +16,6 @@ from gdkernels.definition.losses import Loss
 from gdkernels.errors import InputError
 from gdkernels.models.predicting import predicted, probabilities
 from gdkernels.network import BoundNetwork, Structure
-from gdkernels.system.given import items_of
 from gdkernels.system.notebook import html_table
 
 if TYPE_CHECKING:
@@ -274,8 +273,8 @@ class Network:
             "sample_weight": sample_weight,
             "validation": validation,
             "patience": patience,
-            "callbacks": _read_once(callbacks),
-            "metrics": _read_once(metrics),
+            "callbacks": callbacks,
+            "metrics": metrics,
             "stop_gradient_norm": stop_gradient_norm,
             "gradient_norm": gradient_norm,
             "retries": retries,
@@ -416,9 +415,3 @@ def _bound_network(
 ) -> BoundNetwork:
     own = block if names is None else named(block, names)
     return BoundNetwork(Structure.checked(own, inputs, output), **how)
-
-
-def _read_once(values: Iterable[Any]) -> Any:
-    """Return what is read again for each start; what is no list is for whoever reads it to refuse."""
-    found = items_of(values)
-    return values if found is None else found

@@ -14,6 +14,8 @@ from gdkernels.training.checkpointing.cadence import Cadence
 
 __all__ = ["Keeping"]
 
+_COUNT = whole(1)
+
 
 @dataclass(frozen=True)
 class Keeping:
@@ -35,7 +37,7 @@ class Keeping:
         """
         if checkpoint is not None:
             checked_path("checkpoint", checkpoint)
-        if not whole(1).has(keep):
+        if not _COUNT.has(keep):
             raise InputError(f"keep must be a number of checkpoints of at least 1, got {shown(keep)}")
         resume = checked_switch("resume", resume)
         if resume and checkpoint is None:
