@@ -4,10 +4,10 @@ from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena
+from gdkernels_numba.ir.vector import LINE
+from gdkernels_numba.vm.fields import WORD
 
 __all__ = ["NumberLayout"]
-
-_NUMBER = 8
 
 
 class NumberLayout:
@@ -39,10 +39,10 @@ class NumberLayout:
         later = {n.id for phase in result.updates[:-1] for loop in phase.values() for n in loop.reductions}
         self.phase_of = {n.id: int(n.id in later) for n in self.totals}
         made = [n for loop in result.numbers if loop is not None for n in loop.outputs]
-        self._places = {n.id: _NUMBER * k for k, n in enumerate([*self.scalars, *self.totals, *made])}
-        self._parts = {n.id: _NUMBER * k for k, n in enumerate(self.totals)}
-        self.base = [arena.take(_NUMBER * len(self._places)) for _ in range(contexts)]
-        self.part_bytes = -(-_NUMBER * max(1, len(self.totals)) // 64) * 64
+        self._places = {n.id: WORD * k for k, n in enumerate([*self.scalars, *self.totals, *made])}
+        self._parts = {n.id: WORD * k for k, n in enumerate(self.totals)}
+        self.base = [arena.take(WORD * len(self._places)) for _ in range(contexts)]
+        self.part_bytes = -(-WORD * max(1, len(self.totals)) // LINE) * LINE
         self.part_base = arena.take(self.part_bytes * contexts)
         self.found = arena.take(self.part_bytes * pieces_of_rows)
 
