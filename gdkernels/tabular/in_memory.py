@@ -34,7 +34,7 @@ from gdkernels.tabular.hyperparameters import (
 from gdkernels.tabular.prediction import PreparedNetwork
 from gdkernels.tabular.preparing import learned_preparation
 from gdkernels.tabular.ranks import agree_on_data, agree_on_networks, by_ranks
-from gdkernels.tabular.remarks import remarks_after, remarks_on
+from gdkernels.tabular.remarks import remarks_after, remarks_on, small_classes
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.search import Search, search_rows, searched
 from gdkernels.tabular.settings import TabularSettings
@@ -85,7 +85,8 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
         )
         y = preparation.transform_targets(table)
         x, profiles = _inputs(preparation, table, rows.learn)
-    remarks += [*remarks_on(settings, table, preparation, rows.learn), *unasked(settings, learn)]
+    remarks += [*remarks_on(settings, table, preparation, rows.learn), *small_classes(preparation, y)]
+    remarks += unasked(settings, learn)
     check_range(y, table, preparation, settings.precision)
     check_test_file(group, settings, preparation)
     outputs, network_y = network_targets(preparation, loss, y)
