@@ -151,7 +151,8 @@ def _shares(node: Node, cotangent: Node) -> tuple[Node | None, ...]:
     if cotangent.op != "where" or not _may_be_infinite(node):
         return rule(graph, node, cotangent)
     condition, chosen, other = cotangent.args
-    if not (_is_nothing(chosen) or _is_nothing(other)):
+    guarded = any(a.op == "where" and a.args[0] is condition for a in node.args)  # the operands are harmless already
+    if guarded or not (_is_nothing(chosen) or _is_nothing(other)):
         return rule(graph, node, cotangent)
 
     def selected(share: Node | None) -> Node | None:
