@@ -102,7 +102,10 @@ def no_column(name: str, names: Sequence[str], source: str, said_by: str | None 
     close = [lower[found] for found in get_close_matches(name.lower(), lower, n=3)]
     guess = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     single = len(names) == 1 and name in names[0]  # as where colons or spaces divide the cells
-    divided = "; a comma, a semicolon, a tab or a bar divides the cells of a text file" if single else ""
+    divided = ""
+    if single:
+        divided = "; a comma, a semicolon, a tab or a bar divides the cells of a text file: put one of these there"
+        divided += ", or pass the frame that pandas.read_csv makes of it, with sep=r'\\s+' for blanks"
     return InputError(f"{source} has no column {name!r}.{guess} It has {listed(names)}{divided}")
 
 

@@ -101,10 +101,14 @@ def _check_classes(table: Table, targets: tuple[str, ...], loss: str) -> None:
         raise InputError(f"{keyword('loss', loss)} is for two classes; {targets[0]!r} has {count:,}")
     if count > max(1, len(table) // 3):
         _check_dates(table, targets)
+        column = table.columns[targets[0]]
+        if isinstance(column, Text) and finding_of(column).number is None:  # none of them is a number
+            what = "add records of each name, or write names that mean the same alike"
+        else:
+            what = f"add records, use {keyword('task', 'regression')} if they are numbers"
         raise InputError(
             f"{targets[0]!r} has {count:,} different values in {len(table):,} records: too many for classes, "
-            f"of which each should have three; add records, use {keyword('task', 'regression')} if they are numbers, "
-            f"or another {keyword('target')}"
+            f"of which each should have three; {what}, or use another {keyword('target')}"
         )
 
 

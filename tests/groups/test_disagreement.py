@@ -1,12 +1,16 @@
 """Ranks that were given different things: the error says which rank has what, before anything is trained."""
 
+import re
+
 import numpy as np
 import pytest
 from shared_fits import X, Y, trained
 from thread_group import on_ranks
 
 import gdkernels as gd
-from gdkernels.errors import InputError
+from gdkernels.cli.arguments import option
+from gdkernels.errors import InputError, keywords_as
+from gdkernels.tabular.ranks import agree_on_keywords
 
 
 def test_ranks_that_disagree_are_named(tmp_path):
@@ -162,10 +166,35 @@ def test_ranks_that_deal_jobs_and_disagree_are_named():
         (many, {"kind": {"backend": "numba"}}, "rank 1 has model 0: backend 'numba', and rank 0 has 'numpy'"),
         (many, {"settings": {"order": lambda epoch, n: np.arange(n)}}, "rank 1 has model 0: order of the records "),
         (many, {"rows": [None, np.arange(9), None]}, "rank 1 has model 1: rows "),
-        (table, {"epochs": 3}, "rank 1 has settings: epochs 3, and rank 0 has 2"),
-        (table, {"loss": lambda p, y, *, xp: xp.sum((p - y) ** 4, axis=-1)}, "rank 1 has settings: loss "),
-        (table, {"test_file": "t.csv"}, "rank 1 has settings: test_file True, and rank 0 has False"),
+        (table, {"epochs": 3}, "rank 1 has epochs=3, and rank 0 epochs=2: give all ranks the same"),
+        (table, {"loss": lambda p, y, *, xp: xp.sum((p - y) ** 4, axis=-1)}, "rank 1 has loss='function', which rank"),
+        (table, {"test_file": "t.csv"}, "rank 1 has test_file, which rank 0 lacks"),
+        (table, {"checkpoint": "made"}, "rank 1 has checkpoint, which rank 0 lacks"),
+        (table, {"header": False}, "rank 1 has header=False, which rank 0 lacks"),
         (table, {"more": 1}, "rank 1 has other data than rank 0"),
     ):
         with pytest.raises(InputError, match=message):
             on_ranks(2, lambda group, work=work, other=other: work(group, **other if group.rank else {}))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ({"target": ["c"]}, {"target": ["price"]}, "rank 1 has --target c, and rank 0 --target price"),
+        ({"target": None}, {"target": ["a b"]}, "rank 1 lacks --target 'a b', which rank 0 has"),
+        ({"hidden": (8, 4)}, {"hidden": ()}, "rank 1 has --hidden 8,4, and rank 0 --hidden none"),
+        ({"read": {"a": "1,5"}}, {"read": {}}, "rank 1 has --read a=1,5, which rank 0 lacks"),
+        ({"header": None}, {"header": False}, "rank 1 lacks --no-header, which rank 0 has"),
+        ({"nesterov": True}, {"nesterov": False}, "rank 1 has --nesterov, which rank 0 lacks"),
+        ({"keep_columns": ["id"]}, {"keep_columns": []}, "rank 1 has --keep id, which rank 0 lacks"),
+        ({"checkpoint": "made"}, {"checkpoint": None}, "rank 1 has --checkpoint, which rank 0 lacks"),
+        ({"every": "3min"}, {"every": "2h"}, "rank 1 has --every 3min, and rank 0 --every 2h"),
+    ],
+)
+def test_ranks_of_a_command_disagree_in_the_words_of_the_command(one, other, said):
+    def agreed(group):
+        with keywords_as(option):
+            agree_on_keywords(group, one if group.rank else other)
+
+    with pytest.raises(InputError, match=f"^{re.escape(said)}: give all ranks the same$"):
+        on_ranks(2, agreed)
