@@ -163,7 +163,7 @@ def interpreter_sources() -> list[str]:
     room = sorted(
         (file for file in (package / "vm").iterdir() if file.name.endswith(".py")), key=lambda file: file.name
     )
-    writers = [package / "ir" / name for name in ("emit.py", "format.py", "translate.py")]
+    writers = [package / "ir" / name for name in ("emit.py", "expressions.py", "format.py", "translate.py")]
     writers.append(files("gdkernels.groups") / "tree.py")  # of which the interpreter has functions
     return [generated_constants(), *(file.read_text("utf-8") for file in (*room, *writers))]
 

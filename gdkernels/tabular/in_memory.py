@@ -36,7 +36,8 @@ from gdkernels.tabular.preparing import learned_preparation
 from gdkernels.tabular.ranks import agree_on_data, agree_on_networks, by_ranks
 from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
-from gdkernels.tabular.search import Search, search_rows, searched
+from gdkernels.tabular.search import search_rows, searched
+from gdkernels.tabular.search_results import Search
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.splits import RowSplit, split_rows, unasked
 from gdkernels.tabular.stopping_together import StoppingTogether

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,11 @@ from gdkernels.tabular import defaults
 from gdkernels.tabular.average import mean_of_blocks
 from gdkernels.tabular.encoding import encoding_of
 from gdkernels.tabular.fitting import PreparedRows, diverged, kth
+from gdkernels.tabular.search_results import Search, TriedSetting
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.training.history import History
 
-__all__ = ["Search", "SearchedNetwork", "TriedSetting", "search_rows", "searched"]
+__all__ = ["SearchedNetwork", "search_rows", "searched"]
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
@@ -46,80 +47,6 @@ KEPT = 40  # candidates whose networks are remembered, the best ones and the fir
 _HIDDEN = ((256,), (128, 128), (256, 128), (256, 256), (64, 64), (128, 128, 128))
 _BINS = (None, 4, 8, 8, 16, 24, 48)
 _DROPOUT = (0.0, 0.0, 0.0, 0.1, 0.2)
-
-
-@dataclass(frozen=True)
-class TriedSetting:
-    """A setting that was tried.
-
-    Attributes
-    ----------
-    hidden
-        The units of its hidden layers.
-    encoded
-        Whether numbers are encoded.
-    loss
-        That of its networks on the rows that each was trained without; infinite if one diverged.
-    epochs
-        The most that a network of it was trained.
-    weight
-        How often it counts in the ensemble; 0 for most.
-    """
-
-    hidden: tuple[int, ...]
-    encoded: bool
-    dropout: float
-    learning_rate: float
-    l2: float
-    batch_size: int
-    loss: float
-    epochs: int
-    weight: int = 0
-
-    def __str__(self) -> str:
-        shape = "-".join(map(str, self.hidden)) or "no hidden layer"
-        more = f", dropout {self.dropout:g}" if self.dropout else ""
-        return f"{shape}, rate {self.learning_rate:.2g}, l2 {self.l2:.2g}, batches of {self.batch_size}{more}"
-
-
-@dataclass(frozen=True)
-class Search:
-    """What a search has tried.
-
-    Attributes
-    ----------
-    tried
-        The settings in the order in which they were drawn, the default first.
-    loss
-        The loss of the ensemble on the rows left out.
-    seconds
-        The time that it took.
-    """
-
-    tried: tuple[TriedSetting, ...]
-    loss: float
-    seconds: float
-
-    @property
-    def best(self) -> TriedSetting:
-        """The one with the lowest loss."""
-        return min(self.tried, key=lambda one: one.loss)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all of it as JSON can hold it."""
-        tried = [asdict(one) | {"loss": one.loss if np.isfinite(one.loss) else None} for one in self.tried]
-        return {"tried": tried, "loss": self.loss, "seconds": self.seconds}
-
-    def as_text(self) -> str:
-        """Return a line."""
-        members = sum(one.weight > 0 for one in self.tried)
-        failed = sum(not np.isfinite(one.loss) for one in self.tried)
-        together = f"{members} of them predict together" if members > 1 else "it predicts alone"
-        return (
-            f"of {len(self.tried)} settings, tried in {self.seconds:.0f} s, the lowest loss on rows left out, "
-            f"{self.best.loss:.4g}, has {self.best}; the default has {self.tried[0].loss:.4g}. {together}, with "
-            f"{self.loss:.4g}{f'; {failed} diverged' if failed else ''}"
-        )
 
 
 @dataclass(frozen=True)
