@@ -67,6 +67,8 @@ class Table:
         InputError
             For columns of different lengths, or none, and for values that are neither numbers nor text.
         """
+        if not isinstance(columns, Mapping):
+            raise InputError(f"columns must be a mapping from names to values, got {shown(columns)}")
         read: dict[str, Column] = {}
         for name, values in columns.items():
             try:
