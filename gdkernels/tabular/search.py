@@ -1,6 +1,6 @@
 """Settings drawn at random, and the ensemble of those that fit rows left out best.
 
-Each candidate is a network for each part of the rows, trained without that part. What they predict there is judged on
+Each candidate is a network for each part of the rows, trained without that part. What they predict there is measured on
 all the rows together, and a greedy choice takes the candidates whose mean is best (Caruana et al. 2004). The first
 candidate is what a fit does by default.
 """
@@ -113,11 +113,11 @@ def searched(
     began, seconds = time.perf_counter(), settings.time_limit
     group = joined(trainer.get("group"))
     trainer = {name: value for name, value in trainer.items() if name not in ("group", "shards")}
-    judge, candidates = _Judge(network, trainer, rows, parts), list[_Candidate]()
+    unseen, candidates = _UnseenRows(network, trainer, rows, parts), list[_Candidate]()
     bar = None if seconds is None else progress_bar(settings.progress, desc="searching", total=round(seconds), unit="s")
     while count := _of_next_round(settings, group, len(candidates), time.perf_counter() - began, len(parts)):
         drawn = [_drawn(settings, network, trainer, rows, k) for k in range(len(candidates), len(candidates) + count)]
-        candidates += _trained(drawn, run, group, rows, parts, judge, shown=None if bar is None else False)
+        candidates += _trained(drawn, run, group, rows, parts, unseen, shown=None if bar is None else False)
         _forget(candidates)
         if bar is not None:
             with suppress(OSError):  # the terminal has gone: the work goes on
@@ -129,10 +129,10 @@ def searched(
     if not able:
         raise diverged(min(len(h.epochs) for one in candidates for h in one.histories) + 1, trainer["optimizer"])
     outputs = [one.left_out for one in able if one.left_out is not None]
-    chosen = selected_greedily(outputs, judge.loss, SIZE)
+    chosen = selected_greedily(outputs, unseen.loss, SIZE)
     taken = [able[k] for k in chosen]
     tried = tuple(one.told(sum(one is other for other in taken)) for one in candidates)
-    loss = judge.loss(np.mean([outputs[k] for k in chosen], axis=0))
+    loss = unseen.loss(np.mean([outputs[k] for k in chosen], axis=0))
     search = Search(tried, loss, time.perf_counter() - began)
     _log.info("search: %s", search.as_text(), extra={"told": {"event": "search", **search.as_dict()}})
     members = sorted((one for one in able if any(one is other for other in taken)), key=lambda one: one.loss)
@@ -208,7 +208,7 @@ def _trained(
     group: Group,
     rows: PreparedRows,
     parts: Parts,
-    judge: _Judge,
+    unseen: _UnseenRows,
     *,
     shown: bool | None,
 ) -> list[_Candidate]:
@@ -234,8 +234,8 @@ def _trained(
     for k, ((network, trainer), models) in enumerate(zip(drawn, made, strict=True)):
         one = _Candidate(network, trainer, histories[k * len(parts) : (k + 1) * len(parts)])
         if not any(history.diverged for history in one.histories):
-            one.left_out = np.concatenate([judge.raw(model, part) for part, model in enumerate(models)])
-            one.loss = judge.loss(one.left_out)
+            one.left_out = np.concatenate([unseen.raw(model, part) for part, model in enumerate(models)])
+            one.loss = unseen.loss(one.left_out)
             one.models = tuple((model.block, model.network.host_parameters()) for model in models)
         found.append(one)
     return found
@@ -248,7 +248,7 @@ def _forget(candidates: Sequence[_Candidate]) -> None:
         one.left_out, one.models = None, ()
 
 
-class _Judge:
+class _UnseenRows:
     """The loss of what networks say of the rows that they were trained without."""
 
     def __init__(self, network: dict[str, Any], trainer: dict[str, Any], rows: PreparedRows, parts: Parts) -> None:
