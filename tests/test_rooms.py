@@ -44,7 +44,7 @@ ROOMS = {
         "cli",
         "__main__",
     ),
-    "backends/gdkernels_numpy": ("select", "namespace", "threads", "__init__"),
+    "backends/gdkernels_numpy": ("select", "namespace", "threads", "host", "__init__"),
     "backends/gdkernels_numba": (
         "cpu",
         "ir",
