@@ -62,7 +62,7 @@ ROOMS = {
         "predictor",
         "__init__",
     ),
-    "backends/gdkernels_numpy": ("select", "namespace", "threads", "__init__"),
+    "backends/gdkernels_numpy": ("select", "namespace", "threads", "host", "__init__"),
     "backends/gdkernels_numba": (
         "cpu",
         "ir",
