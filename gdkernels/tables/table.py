@@ -41,6 +41,9 @@ class Table:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
 
+    def __repr__(self) -> str:
+        return f"Table({len(self):,} records of {self.source}: {listed(self.names)})"
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.columns)

@@ -171,6 +171,9 @@ class TabularResult:
             **{name: whole[name] for name in kept},
         }
 
+    def __repr__(self) -> str:
+        return self.as_text()
+
     def as_text(self, more: Mapping[str, str] | None = None) -> str:
         """Return a summary, a line for each thing; `more` are lines of the caller's, by their names."""
         lines = self._lines() | dict(more or {})
