@@ -146,7 +146,7 @@ def shared_kernels(format: Format) -> Kernels:
         what = f"products of {format.dtype}, {format.lanes} at a time"
         kernels = jit.load(jit.digest(text), lambda: text, what, announced=True)
         key = jit.digest(*interpreter_sources())
-        interpreter = jit.load(key, _interpreter_ir, "the interpreter", effort=1)
+        interpreter = jit.load(key, _interpreter_ir, "the interpreter", decides=True)
         names = (*products_of(format), *MOVES, *(BF16_PACKING if format.bf16 else ()))
         address = {name: kernels.address(name) for name in names}
         interpret, take_jobs, draw = (jit.function_of(interpreter, n, 1) for n in (INTERPRETER, JOB_TAKER, DRAWER))
