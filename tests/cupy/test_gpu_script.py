@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import closing
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,18 @@ def test_an_item_that_goes_badly_wrong_ends_no_other(tmp_path, monkeypatch):
     assert found["breaks the device"]["failed"] == "OSError: an illegal address"
     assert found["dies"]["failed"] == "its process ended with exit code 3: last words"
     assert found["hangs"]["failed"] == "its process did not answer within 1 s"
+
+
+def test_where_gdkernels_is_not_installed_its_plug_ins_are_found_all_the_same(monkeypatch):
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    here = {(p.group, p.name, p.value) for p in metadata.distribution("gdkernels").entry_points}
+    assert checkout._plugins.__wrapped__() == []
+    monkeypatch.setattr(checkout.metadata, "distribution", missing)
+    (found,) = metadata.distributions(path=checkout._plugins.__wrapped__())
+    assert found.name == "gdkernels"
+    assert {(p.group, p.name, p.value) for p in found.entry_points} >= {p for p in here if p[0].startswith("gdkernels")}
 
 
 def test_its_process_ends_with_the_script():
