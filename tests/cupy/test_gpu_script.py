@@ -153,7 +153,7 @@ def test_an_item_that_goes_badly_wrong_ends_no_other(tmp_path, monkeypatch):
     first, *others = (found[item]["value"][0] for item in ("works", "works again", "works at last"))
     assert others[0] == first, "one that only fails leaves the process"
     assert others[1] != first
-    assert found["works"]["value"][1:] == ["nan", {"all": ["inf", 1.5]}]
+    assert found["works"]["value"][1:] == ["nan", {"all": ["inf", 1.5], "kinds": {"1": 3, "2": str(print)}}]
     assert found["fails"]["failed"] == "RuntimeError: as planted"
     assert found["breaks the device"]["failed"] == "OSError: an illegal address"
     assert found["dies"]["failed"] == "its process ended with exit code 3: last words"
