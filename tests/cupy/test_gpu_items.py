@@ -86,7 +86,7 @@ def test_many_models_are_compared_and_timed(host, made, monkeypatch):
         monkeypatch.setattr(many_models, name, value)
     (said,) = many_models.agree("tf32", models=3, times=1).values()
     assert said.startswith("3 models, 1 times: {'many': True, 'kernel': 'narrow'")
-    monkeypatch.setattr("benchmarks.many.RECORDS", 20)
+    monkeypatch.setattr("benchmarks.many.task.RECORDS", 20)
     task = many_models.Task(((8, 32, 32, 1),) * 2, 8, 1)
     found = many_models._executables(task, "tf32", {"many": True}, 1)
     assert found["samples a second"] > 0
