@@ -1,14 +1,16 @@
 """A program as machine code: its loops compiled, and the schedules that say when each runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from llvmlite import ir
 
 from gdkernels.backend.program import Program
+from gdkernels.errors import ScheduleError
 from gdkernels.graph import remembered
 from gdkernels.lowering.elementwise import Recipe
+from gdkernels.lowering.steps import RowProduct, Step
 from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
 from gdkernels_numba.cpu import jit
 from gdkernels_numba.ir.format import Format
@@ -22,6 +24,8 @@ from gdkernels_numba.vm.instructions import INTERPRETER, MOVES_BY_NUMBER, genera
 from gdkernels_numba.vm.job_fields import DRAWER, JOB_TAKER, ORDERER
 
 __all__ = ["Compiled", "Kernels", "code_of_loops", "compile_program", "kernels_of", "loop_name", "tasks_of"]
+
+_MATRIX = 32768  # numbers of a matrix that a record is multiplied by: a copy of it is on the stack
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,21 @@ def kernels_of(tasks: Sequence[ScheduledTask], format: Format) -> Kernels:
 def tasks_of(program: Program, entries: bool) -> tuple[ScheduledTask, ScheduledTask | None]:
     """Return a program's prediction and, unless it only predicts, its training step, in order."""
     step = None if program.optimizer is None else schedule_training(program, FUNCTIONS.keys(), entries=entries)
-    return schedule_prediction(program, FUNCTIONS.keys(), entries=entries), step
+    prediction = schedule_prediction(program, FUNCTIONS.keys(), entries=entries)
+    for task in (prediction, step):
+        _check_row_products(() if task is None else task.schedule.moves)
+    return prediction, step
+
+
+def _check_row_products(steps: Iterable[Step]) -> None:
+    for step in steps:
+        if isinstance(step, RowProduct):
+            _, terms, width, *_ = step.node.attribute
+            if terms * width > _MATRIX:
+                raise ScheduleError(
+                    f"each record is multiplied by a matrix of its own of {terms} by {width} numbers; the engine keeps "
+                    f"{_MATRIX} at most"
+                )
 
 
 @lru_cache(maxsize=256)
