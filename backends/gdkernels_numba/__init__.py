@@ -127,7 +127,7 @@ class NumbaBackend(Backend):
         with undivided:
             from gdkernels.checking.mode import check_mode
             from gdkernels_numba.cpu.features import float_lanes
-            from gdkernels_numba.ir.vector import Format
+            from gdkernels_numba.ir.format import Format
             from gdkernels_numba.plan import check
             from gdkernels_numba.products import FusedProducts
 
@@ -144,7 +144,7 @@ class NumbaBackend(Backend):
             from gdkernels_numba.compilation import compile_program
             from gdkernels_numba.cpu.features import bf16_route, float_lanes
             from gdkernels_numba.executable import FusedExecutable
-            from gdkernels_numba.ir.vector import Format
+            from gdkernels_numba.ir.format import Format
             from gdkernels_numba.plan import check
 
         dtype = storage_dtype(plan.precision)

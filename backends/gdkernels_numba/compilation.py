@@ -11,8 +11,8 @@ from gdkernels.graph import remembered
 from gdkernels.lowering.elementwise import Recipe
 from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
 from gdkernels_numba.cpu import jit
+from gdkernels_numba.ir.format import Format
 from gdkernels_numba.ir.functions import FUNCTIONS
-from gdkernels_numba.ir.vector import Format
 from gdkernels_numba.kernels.bfloat16 import BF16_PACKING, write_bf16_packing
 from gdkernels_numba.kernels.coded import CODED_MOVES, write_coded_moves
 from gdkernels_numba.kernels.elementwise import write_loop
@@ -171,7 +171,7 @@ def interpreter_sources() -> list[str]:
     room = sorted(
         (file for file in (package / "vm").iterdir() if file.name.endswith(".py")), key=lambda file: file.name
     )
-    writers = [package / "ir" / name for name in ("emit.py", "translate.py", "vector.py")]
+    writers = [package / "ir" / name for name in ("emit.py", "expressions.py", "format.py", "translate.py")]
     writers.append(files("gdkernels.groups") / "tree.py")  # of which the interpreter has functions
     return [generated_constants(), *(file.read_text("utf-8") for file in (*room, *writers))]
 

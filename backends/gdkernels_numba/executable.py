@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.backend import Executable, Job, Plan, State
+from gdkernels.backend import Job, Plan, State
 from gdkernels.backend.arguments import arrays_by_name, check_epochs, check_prediction, keys_of_run
 from gdkernels.backend.entries import Entries
+from gdkernels.backend.executable import EpochsExecutable
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.errors import ScheduleError
@@ -45,7 +46,7 @@ _KEPT_PREDICTIONS = 4  # sizes whose instruction streams are kept, such as those
 Array = npt.NDArray[Any]
 
 
-class FusedExecutable(Executable):
+class FusedExecutable(EpochsExecutable):
     """An executable that does whole runs in one call of compiled code.
 
     It binds a step when it first sees its sizes, and keeps the bound steps of the sizes used last.
@@ -88,19 +89,6 @@ class FusedExecutable(Executable):
             return self._compiled
         assert self._by_entries is not None, "entries come where they are taken"
         return self._by_entries
-
-    def run(
-        self,
-        state: State,
-        x: Any,
-        y: Any,
-        order: npt.NDArray[np.int64],
-        batch_size: int,
-        learning_rates: npt.NDArray[np.float64],
-        sample_weight: Any = None,
-    ) -> tuple[float, float | None]:
-        once = np.asarray(order)[None], batch_size, np.asarray(learning_rates)[None]
-        return self.run_epochs(state, x, y, *once, sample_weight)[0]
 
     def run_epochs(
         self,

@@ -18,7 +18,7 @@ from gdkernels_numba.bytecode.prepared_run import PreparedRun
 from gdkernels_numba.bytecode.workspace import Workspace
 from gdkernels_numba.cpu.addresses import address_of
 from gdkernels_numba.cpu.threads import OtherThreads
-from gdkernels_numba.ir.vector import LINE
+from gdkernels_numba.ir.format import LINE
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import TOTALS
 from gdkernels_numba.vm.job_fields import JOB, QUEUE, SLOTS, JobRow, WorkerRecord

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+import signal
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from benchmarks.gpu import deadline
 from benchmarks.gpu.parts import PARTS, Items
 from gdkernels.bench.processes.piped import answer_with
 
 __all__ = ["serve"]
+
+_WHEN_THE_PARENT_DIES = 1  # PR_SET_PDEATHSIG (Linux, include/uapi/linux/prctl.h)
 
 
 def serve(parts: Mapping[str, Items]) -> None:
@@ -17,15 +23,23 @@ def serve(parts: Mapping[str, Items]) -> None:
 
     def done(question: dict[str, Any]) -> dict[str, Any]:
         measure = parts[question["part"]][question["item"]].measure
+        deadline.begin(question["seconds"])
         try:
             return {"value": _writable(measure())}
         except Exception as error:  # one item that fails must not end the others
             return {"wrong": f"{type(error).__name__}: {error}", "works": _device_works()}
 
     def begin() -> Callable[[dict[str, Any]], dict[str, Any]]:
+        _end_with_the_script()
         return done
 
     answer_with(begin)
+
+
+def _end_with_the_script() -> None:
+    """Let this process be killed where whoever asks it is: it would hold the device until its item is done."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_WHEN_THE_PARENT_DIES, signal.SIGKILL)
 
 
 def _device_works() -> bool:

@@ -189,7 +189,9 @@ def _squeeze(graph: Graph, a: Grouped, axis: int | tuple[int, ...]) -> Any:
 
 
 def _matmul(graph: Graph, a: Any, b: Any) -> Any:
-    """Record products of each group with a matrix or a vector, or of records with a matrix of their own."""
+    """Record products of groups with a matrix or a vector, of records with their own, or over groups."""
+    if not isinstance(a, Grouped) and a.ndim == 2 and all(map(moves.is_counted, a.shape)):
+        return _turned(_matmul(graph, _turned(b), a.T))  # a matrix that the groups of each record are multiplied by
     if not isinstance(a, Grouped):
         raise TraceError(
             f"matmul of {list(a.shape)} and {list(b.shape)} cannot be traced{user_line()}; a[:, None, :] has a matrix "

@@ -17,7 +17,7 @@ from gdkernels.graph.arranging import ARRANGING
 from gdkernels.graph.functions import FUNCTIONS
 from gdkernels.graph.grouped import Grouped, takes_groups
 from gdkernels.graph.instead import INSTEAD
-from gdkernels.graph.linear_algebra import LinearAlgebra, tensordot
+from gdkernels.graph.linear_algebra import LinearAlgebra, root, tensordot
 from gdkernels.graph.nodes import (
     Dim,
     Node,
@@ -237,7 +237,7 @@ class Graph:
     def std(
         self, a: Any, *, axis: int | tuple[int, ...] | None = None, correction: float = 0.0, keepdims: bool = False
     ) -> Node:
-        return self.apply("sqrt", self.var(a, axis=axis, correction=correction, keepdims=keepdims))
+        return root(self, self.var(a, axis=axis, correction=correction, keepdims=keepdims))
 
     # ---- columns, and rows by their numbers
 

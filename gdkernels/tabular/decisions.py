@@ -20,6 +20,7 @@ from gdkernels.tables.level_means import are_unordered
 from gdkernels.tables.outcomes import labels, offset_of
 from gdkernels.tables.sentinels import is_nines, sentinels_of
 from gdkernels.tabular.settings import TabularSettings
+from gdkernels.tabular.targets import Goal
 from gdkernels.tabular.trial import MOST_ROWS, Trial
 
 __all__ = ["Decisions", "decided"]
@@ -52,9 +53,7 @@ class Decisions:
 def decided(
     settings: TabularSettings,
     table: Table,
-    targets: tuple[str, ...],
-    task: str,
-    loss: str,
+    goal: Goal,
     networks: Sequence[tuple[Indices, Indices]],
 ) -> Decisions:
     """Train small networks either way where there is a choice, and take what predicts validation rows better.
@@ -65,12 +64,12 @@ def decided(
         The rows to train and to validate on, of the networks that are going to be trained.
     """
     learn = np.sort(np.concatenate(networks[0]))
-    proposals = [*_sentinels(settings, table, targets, learn), *_codes(settings, table, targets, task, learn)]
-    offset = _offset(table, targets, task, loss, learn)
+    proposals = [*_sentinels(settings, table, goal, learn), *_codes(settings, table, goal, learn)]
+    offset = _offset(table, goal, learn)
     found = Decisions(settings.choices)
     if len(learn) < _FEWEST_ROWS or not len(networks[0][1]) or (not proposals and offset is None):
         return found
-    trial = _trial(settings, table, targets, task, loss, networks)
+    trial = _trial(settings, table, goal, networks)
     as_it_is: tuple[float | None, ...] | None = None if offset is None else (None,)
     plain = _losses(trial, settings.choices, as_it_is)
     for proposal in proposals:
@@ -87,13 +86,13 @@ def decided(
         losses = _losses(trial, found.choices, (offset,))
         if _is_lower(losses, plain):
             remark = (
-                f"{targets[0]!r} has zeros and is skewed, and the logarithm of {offset:.4g} + it is learned: the error "
-                f"of validation rows {_change(losses, plain)}"
+                f"{goal.targets[0]!r} has zeros and is skewed, and the logarithm of {offset:.4g} + it is learned: the "
+                f"error of validation rows {_change(losses, plain)}"
             )
             return replace(found, offsets=(offset,), remarks=(*found.remarks, remark))
         remark = (
-            f"{targets[0]!r} has zeros and is skewed, and is learned as it is: the logarithm of {offset:.4g} + it does "
-            "not predict validation rows better"
+            f"{goal.targets[0]!r} has zeros and is skewed, and is learned as it is: the logarithm of {offset:.4g} + it "
+            "does not predict validation rows better"
         )
         return replace(found, remarks=(*found.remarks, remark))
     return found
@@ -128,21 +127,21 @@ class _Proposal:
 
 
 def _unnamed_numbers(
-    settings: TabularSettings, table: Table, targets: Sequence[str], learn: Indices
+    settings: TabularSettings, table: Table, goal: Goal, learn: Indices
 ) -> Iterator[tuple[str, Floats]]:
     """Yield the columns of numbers of which you said nothing, with those of the rows that are not for the test."""
     choices = settings.choices
-    passed = {*targets, *choices.read, *choices.ignore, *choices.categorical, *choices.numeric, *choices.aside}
+    passed = {*goal.targets, *choices.read, *choices.ignore, *choices.categorical, *choices.numeric, *choices.aside}
     for name, column in table.columns.items():
         if name not in passed and not isinstance(column, Text):
             with suppress(InputError):  # the preparation says what is wrong with it
                 yield name, numbers_of(table, name)[learn]
 
 
-def _sentinels(settings: TabularSettings, table: Table, targets: Sequence[str], learn: Indices) -> list[_Proposal]:
+def _sentinels(settings: TabularSettings, table: Table, goal: Goal, learn: Indices) -> list[_Proposal]:
     """Return the proposal to take values that stand far from all others for gaps, if there are any."""
     found = {}
-    for name, values in _unnamed_numbers(settings, table, targets, learn):
+    for name, values in _unnamed_numbers(settings, table, goal, learn):
         if sentinels := sentinels_of(values):
             found[name] = tuple(map(number_text, sentinels))
     if not found:
@@ -158,14 +157,12 @@ def _sentinels(settings: TabularSettings, table: Table, targets: Sequence[str], 
     ]
 
 
-def _codes(
-    settings: TabularSettings, table: Table, targets: Sequence[str], task: str, learn: Indices
-) -> list[_Proposal]:
+def _codes(settings: TabularSettings, table: Table, goal: Goal, learn: Indices) -> list[_Proposal]:
     """Return the proposal to take numbers that look like codes for names, one for each column."""
-    numbers = dict(_unnamed_numbers(settings, table, targets, learn))
+    numbers = dict(_unnamed_numbers(settings, table, goal, learn))
     named = [name for name, values in numbers.items() if is_code(name, values)]
     looked_at = slice(0, _MOST_LOOKED_AT)
-    y = _as_numbers(table, targets, task, learn[looked_at])
+    y = _as_numbers(table, goal, learn[looked_at])
     jumping = [name for name, values in numbers.items() if name not in named and _jumps(values[looked_at], y)]
     what = dict.fromkeys(named, "look like codes") | dict.fromkeys(
         jumping, "may be codes: the target has no course by them"
@@ -183,11 +180,11 @@ def _codes(
     ][:_MOST_CODES]
 
 
-def _as_numbers(table: Table, targets: Sequence[str], task: str, rows: Indices) -> Floats:
+def _as_numbers(table: Table, goal: Goal, rows: Indices) -> Floats:
     """Return the targets of some rows as numbers, classes as shares of 0 and 1."""
-    if task == "regression":
-        return np.column_stack([numbers_of(table, target)[rows] for target in targets])
-    names, codes = np.unique(np.asarray(labels(table, targets[0]))[rows].astype(str), return_inverse=True)
+    if not goal.is_classification:
+        return np.column_stack([numbers_of(table, target)[rows] for target in goal.targets])
+    names, codes = np.unique(np.asarray(labels(table, goal.targets[0]))[rows].astype(str), return_inverse=True)
     return np.eye(len(names))[codes]
 
 
@@ -197,20 +194,18 @@ def _jumps(values: Floats, y: Floats) -> bool:
     return are_whole(values[there]) and are_unordered(values[there], y[there])
 
 
-def _offset(table: Table, targets: Sequence[str], task: str, loss: str, learn: Indices) -> float | None:
+def _offset(table: Table, goal: Goal, learn: Indices) -> float | None:
     """Return what to add before a logarithm of the target, where one may help; each row must have a logarithm."""
-    if task != "regression" or len(targets) > 1 or loss == "poisson":
+    if goal.is_classification or len(goal.targets) > 1 or goal.loss == "poisson":
         return None
-    values = numbers_of(table, targets[0])
+    values = numbers_of(table, goal.targets[0])
     return offset_of(values[learn]) if values.min() >= 0 else None
 
 
 def _trial(
     settings: TabularSettings,
     table: Table,
-    targets: tuple[str, ...],
-    task: str,
-    loss: str,
+    goal: Goal,
     networks: Sequence[tuple[Indices, Indices]],
 ) -> Trial:
     """Return a trial on some of the rows, none of which are those of the test."""
@@ -229,7 +224,7 @@ def _trial(
     order = np.argsort(rows)
     place = np.empty(len(rows), np.int64)
     place[order] = np.arange(len(rows))
-    return Trial(settings, table.take(rows[order]), targets, task, loss, place[: len(train)], place[len(train) :])
+    return Trial(settings, table.take(rows[order]), goal, place[: len(train)], place[len(train) :])
 
 
 def _losses(trial: Trial, choices: Choices, offsets: tuple[float | None, ...] | None) -> Floats | None:

@@ -76,6 +76,9 @@ class TableDescription(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.as_dict())
 
+    def __repr__(self) -> str:
+        return self.as_text()
+
     def as_text(self) -> str:
         """Return a line for the target, and one for each column."""
         targets = self.target["targets"] if self.target else []

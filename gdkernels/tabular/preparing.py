@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gdkernels.tables import Preparation, Table
 from gdkernels.tables.kinds import Choices
 from gdkernels.tabular.settings import TabularSettings
+from gdkernels.tabular.targets import Goal
 
 __all__ = ["learned_preparation"]
 
@@ -17,11 +18,9 @@ __all__ = ["learned_preparation"]
 def learned_preparation(
     settings: TabularSettings,
     table: Table,
-    targets: Sequence[str],
+    goal: Goal,
     choices: Choices,
     *,
-    task: str,
-    loss: str,
     rows: npt.NDArray[np.int64],
     offsets: Sequence[float | None] | None,
 ) -> Preparation:
@@ -41,12 +40,12 @@ def learned_preparation(
     """
     return Preparation.by_choices(
         table,
-        targets,
+        goal.targets,
         choices,
-        task=task,
+        task=goal.task,
         rows=rows,
         hold=settings.outside == "hold",
         offsets=offsets,
         bounds=settings.bounds,
-        standardise_targets=loss != "poisson",
+        standardise_targets=goal.loss != "poisson",
     )

@@ -16,14 +16,18 @@ from gdkernels.tables.columns import Category, Dropped
 from gdkernels.tables.sentinels import sentinels_of
 from gdkernels.tabular.evaluation import Evaluation
 from gdkernels.tabular.leakage import leaks
-from gdkernels.tabular.odd_columns import alike_names, counted_dates, far_dates
+from gdkernels.tabular.odd_columns import alike_names, counted_dates, header_within, sums_below, versions
+from gdkernels.tabular.odd_dates import odd_dates
 from gdkernels.tabular.settings import TabularSettings
 
 __all__ = ["remarks_after", "remarks_on"]
 
 _MOST = 5  # columns that are named one by one
-_FIGURES, _BARE = re.compile(r"\W{0,2}[0-9]"), re.compile(r"[0-9]+|[0-9a-fA-F-]{16,}")  # a code
-_YEAR, _ALIKE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}(?![0-9])"), 0.9
+# Also behind letters: C1234,50 in a bank's file, or R6.4.1 in a Japanese era.
+_FIGURES = re.compile(r"\W{0,2}[0-9]|[^\W\d_]{1,3}\s?[0-9]+(?:[.,][0-9]|[年/])")
+_BARE = re.compile(r"[0-9]+|[0-9a-fA-F-]{16,}")  # a code
+_YEAR = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}(?![0-9])|年|^[MTSHR]?[0-9]{1,3}([./])[0-9]{1,2}\1[0-9]{1,2}$")
+_ALIKE = 0.9
 _POOLED = 0.5  # the share of cells from which on a column whose rare names are one input says little
 
 
@@ -51,8 +55,10 @@ def remarks_on(
                     f"the target {name!r} is {shown} in {int(same.sum()):,} records, far from the others: if it means "
                     f"a gap, say {keyword('missing', [shown])} {keyword('drop_missing', True)}"
                 )
-    said += [*_signs(table, preparation), *_few(counted_dates(table, preparation, settings.choices.named))]
-    said += [*_few(far_dates(table, preparation, settings.choices.named))]
+    named = settings.choices.named
+    said += [*_signs(table, preparation), *_few(counted_dates(table, preparation, named))]
+    said += [*_few(versions(table, preparation, named)), *_few(odd_dates(table, preparation, named))]
+    said += [*_few(header_within(table)), *sums_below(table)]
     said += [*_few(_read_as_text(settings, table, preparation))]
     said += [*_few(_pooled(settings, table, preparation, learn)), *_few(alike_names(preparation))]
     return said + leaks(table, preparation, rows, settings.seed)

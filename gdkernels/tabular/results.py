@@ -21,7 +21,7 @@ from gdkernels.tabular.cross_validation import CrossValidation
 from gdkernels.tabular.drift import ColumnProfile
 from gdkernels.tabular.encoding import encoding_in_words
 from gdkernels.tabular.evaluation import Evaluation, in_words
-from gdkernels.tabular.search import Search
+from gdkernels.tabular.search_results import Search
 from gdkernels.tabular.stopping_together import StoppingTogether
 from gdkernels.training.history import History
 
@@ -170,6 +170,9 @@ class TabularResult:
             ],
             **{name: whole[name] for name in kept},
         }
+
+    def __repr__(self) -> str:
+        return self.as_text()
 
     def as_text(self, more: Mapping[str, str] | None = None) -> str:
         """Return a summary, a line for each thing; `more` are lines of the caller's, by their names."""

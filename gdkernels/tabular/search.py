@@ -1,6 +1,6 @@
 """Settings drawn at random, and the ensemble of those that fit rows left out best.
 
-Each candidate is a network for each part of the rows, trained without that part. What they predict there is judged on
+Each candidate is a network for each part of the rows, trained without that part. What they predict there is measured on
 all the rows together, and a greedy choice takes the candidates whose mean is best (Caruana et al. 2004). The first
 candidate is what a fit does by default.
 """
@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,11 @@ from gdkernels.tabular import defaults
 from gdkernels.tabular.average import mean_of_blocks
 from gdkernels.tabular.encoding import encoding_of
 from gdkernels.tabular.fitting import PreparedRows, diverged, kth
+from gdkernels.tabular.search_results import Search, TriedSetting
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.training.history import History
 
-__all__ = ["Search", "SearchedNetwork", "TriedSetting", "search_rows", "searched"]
+__all__ = ["SearchedNetwork", "search_rows", "searched"]
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
@@ -46,80 +47,6 @@ KEPT = 40  # candidates whose networks are remembered, the best ones and the fir
 _HIDDEN = ((256,), (128, 128), (256, 128), (256, 256), (64, 64), (128, 128, 128))
 _BINS = (None, 4, 8, 8, 16, 24, 48)
 _DROPOUT = (0.0, 0.0, 0.0, 0.1, 0.2)
-
-
-@dataclass(frozen=True)
-class TriedSetting:
-    """A setting that was tried.
-
-    Attributes
-    ----------
-    hidden
-        The units of its hidden layers.
-    encoded
-        Whether numbers are encoded.
-    loss
-        That of its networks on the rows that each was trained without; infinite if one diverged.
-    epochs
-        The most that a network of it was trained.
-    weight
-        How often it counts in the ensemble; 0 for most.
-    """
-
-    hidden: tuple[int, ...]
-    encoded: bool
-    dropout: float
-    learning_rate: float
-    l2: float
-    batch_size: int
-    loss: float
-    epochs: int
-    weight: int = 0
-
-    def __str__(self) -> str:
-        shape = "-".join(map(str, self.hidden)) or "no hidden layer"
-        more = f", dropout {self.dropout:g}" if self.dropout else ""
-        return f"{shape}, rate {self.learning_rate:.2g}, l2 {self.l2:.2g}, batches of {self.batch_size}{more}"
-
-
-@dataclass(frozen=True)
-class Search:
-    """What a search has tried.
-
-    Attributes
-    ----------
-    tried
-        The settings in the order in which they were drawn, the default first.
-    loss
-        The loss of the ensemble on the rows left out.
-    seconds
-        The time that it took.
-    """
-
-    tried: tuple[TriedSetting, ...]
-    loss: float
-    seconds: float
-
-    @property
-    def best(self) -> TriedSetting:
-        """The one with the lowest loss."""
-        return min(self.tried, key=lambda one: one.loss)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all of it as JSON can hold it."""
-        tried = [asdict(one) | {"loss": one.loss if np.isfinite(one.loss) else None} for one in self.tried]
-        return {"tried": tried, "loss": self.loss, "seconds": self.seconds}
-
-    def as_text(self) -> str:
-        """Return a line."""
-        members = sum(one.weight > 0 for one in self.tried)
-        failed = sum(not np.isfinite(one.loss) for one in self.tried)
-        together = f"{members} of them predict together" if members > 1 else "it predicts alone"
-        return (
-            f"of {len(self.tried)} settings, tried in {self.seconds:.0f} s, the lowest loss on rows left out, "
-            f"{self.best.loss:.4g}, has {self.best}; the default has {self.tried[0].loss:.4g}. {together}, with "
-            f"{self.loss:.4g}{f'; {failed} diverged' if failed else ''}"
-        )
 
 
 @dataclass(frozen=True)
@@ -186,11 +113,11 @@ def searched(
     began, seconds = time.perf_counter(), settings.time_limit
     group = joined(trainer.get("group"))
     trainer = {name: value for name, value in trainer.items() if name not in ("group", "shards")}
-    judge, candidates = _Judge(network, trainer, rows, parts), list[_Candidate]()
+    unseen, candidates = _UnseenRows(network, trainer, rows, parts), list[_Candidate]()
     bar = None if seconds is None else progress_bar(settings.progress, desc="searching", total=round(seconds), unit="s")
     while count := _of_next_round(settings, group, len(candidates), time.perf_counter() - began, len(parts)):
         drawn = [_drawn(settings, network, trainer, rows, k) for k in range(len(candidates), len(candidates) + count)]
-        candidates += _trained(drawn, run, group, rows, parts, judge, shown=None if bar is None else False)
+        candidates += _trained(drawn, run, group, rows, parts, unseen, shown=None if bar is None else False)
         _forget(candidates)
         if bar is not None:
             with suppress(OSError):  # the terminal has gone: the work goes on
@@ -202,10 +129,10 @@ def searched(
     if not able:
         raise diverged(min(len(h.epochs) for one in candidates for h in one.histories) + 1, trainer["optimizer"])
     outputs = [one.left_out for one in able if one.left_out is not None]
-    chosen = selected_greedily(outputs, judge.loss, SIZE)
+    chosen = selected_greedily(outputs, unseen.loss, SIZE)
     taken = [able[k] for k in chosen]
     tried = tuple(one.told(sum(one is other for other in taken)) for one in candidates)
-    loss = judge.loss(np.mean([outputs[k] for k in chosen], axis=0))
+    loss = unseen.loss(np.mean([outputs[k] for k in chosen], axis=0))
     search = Search(tried, loss, time.perf_counter() - began)
     _log.info("search: %s", search.as_text(), extra={"told": {"event": "search", **search.as_dict()}})
     members = sorted((one for one in able if any(one is other for other in taken)), key=lambda one: one.loss)
@@ -281,7 +208,7 @@ def _trained(
     group: Group,
     rows: PreparedRows,
     parts: Parts,
-    judge: _Judge,
+    unseen: _UnseenRows,
     *,
     shown: bool | None,
 ) -> list[_Candidate]:
@@ -307,8 +234,8 @@ def _trained(
     for k, ((network, trainer), models) in enumerate(zip(drawn, made, strict=True)):
         one = _Candidate(network, trainer, histories[k * len(parts) : (k + 1) * len(parts)])
         if not any(history.diverged for history in one.histories):
-            one.left_out = np.concatenate([judge.raw(model, part) for part, model in enumerate(models)])
-            one.loss = judge.loss(one.left_out)
+            one.left_out = np.concatenate([unseen.raw(model, part) for part, model in enumerate(models)])
+            one.loss = unseen.loss(one.left_out)
             one.models = tuple((model.block, model.network.host_parameters()) for model in models)
         found.append(one)
     return found
@@ -321,7 +248,7 @@ def _forget(candidates: Sequence[_Candidate]) -> None:
         one.left_out, one.models = None, ()
 
 
-class _Judge:
+class _UnseenRows:
     """The loss of what networks say of the rows that they were trained without."""
 
     def __init__(self, network: dict[str, Any], trainer: dict[str, Any], rows: PreparedRows, parts: Parts) -> None:

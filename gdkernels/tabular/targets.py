@@ -1,7 +1,8 @@
-"""The targets of a table: the task, the loss, and the numbers that a network learns."""
+"""What a network learns of a table: its targets, as classes or as numbers, by a loss."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,23 +13,55 @@ from gdkernels.errors import InputError, keyword
 from gdkernels.tables import Preparation, Table, task_of
 from gdkernels.tables.column_data import Text, finding_of
 from gdkernels.tables.outcomes import Numbers, labels
+from gdkernels.tables.target_columns import checked_targets
 from gdkernels.tabular import defaults
 from gdkernels.tabular.keywords import CLASS_LOSSES
 from gdkernels.tabular.settings import TabularSettings
 
-__all__ = ["check_range", "network_targets", "task_and_loss", "truth_of"]
+__all__ = ["Goal", "check_range", "network_targets", "truth_of"]
 
 Array = npt.NDArray[Any]
 
 
-def task_and_loss(settings: TabularSettings, table: Table, targets: tuple[str, ...]) -> tuple[str, str]:
-    """Return the task and the name of the loss; each follows from the other if only one was given.
+@dataclass(frozen=True)
+class Goal:
+    """What is learned of a table.
 
-    Raises
-    ------
-    InputError
-        If they do not go together, or the targets do not go with them.
+    Attributes
+    ----------
+    targets
+        The columns that are predicted.
+    task
+        "classification" or "regression".
+    loss
+        The name of the loss.
     """
+
+    targets: tuple[str, ...]
+    task: str
+    loss: str
+
+    @classmethod
+    def of(cls, settings: TabularSettings, table: Table) -> Goal:
+        """Return what the settings ask for; what they leave open follows from the table.
+
+        Raises
+        ------
+        InputError
+            If targets, task and loss do not go together, or other settings do not go with them.
+        """
+        targets = checked_targets(table, settings.target, settings.task_said)
+        settings.choices.check_targets(targets)
+        settings.split.check_targets(targets)
+        return cls(targets, *_task_and_loss(settings, table, targets))
+
+    @property
+    def is_classification(self) -> bool:
+        return self.task == "classification"
+
+
+def _task_and_loss(settings: TabularSettings, table: Table, targets: tuple[str, ...]) -> tuple[str, str]:
+    """Return the task and the name of the loss; each follows from the other if only one was given."""
     task, loss = settings.task, settings.loss_name
     if task == "auto" and loss in CLASS_LOSSES:
         task = "classification"
@@ -68,10 +101,14 @@ def _check_classes(table: Table, targets: tuple[str, ...], loss: str) -> None:
         raise InputError(f"{keyword('loss', loss)} is for two classes; {targets[0]!r} has {count:,}")
     if count > max(1, len(table) // 3):
         _check_dates(table, targets)
+        column = table.columns[targets[0]]
+        if isinstance(column, Text) and finding_of(column).number is None:  # none of them is a number
+            what = "add records of each name, or write names that mean the same alike"
+        else:
+            what = f"add records, use {keyword('task', 'regression')} if they are numbers"
         raise InputError(
             f"{targets[0]!r} has {count:,} different values in {len(table):,} records: too many for classes, "
-            f"of which each should have three; add records, use {keyword('task', 'regression')} if they are numbers, "
-            f"or another {keyword('target')}"
+            f"of which each should have three; {what}, or use another {keyword('target')}"
         )
 
 

@@ -14,6 +14,7 @@ from gdkernels.tables import Table, split
 from gdkernels.tabular.evaluation import Evaluation
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.split_rules import date_columns, latest_from, moment_text, moments_of
+from gdkernels.tabular.targets import Goal
 from gdkernels.tabular.trial import MOST_ROWS, Trial
 
 __all__ = ["in_time_order", "ordering_column"]
@@ -41,7 +42,7 @@ def ordering_column(table: Table) -> str | None:
     return None
 
 
-def in_time_order(settings: TabularSettings, table: Table, targets: tuple[str, ...], task: str, loss: str) -> list[str]:
+def in_time_order(settings: TabularSettings, table: Table, goal: Goal) -> list[str]:
     """Return the remark, if there is one, from two small trainings: on rows at random, and on the first ones."""
     column = ordering_column(table) if settings.split.kind == "random" else None
     if column is None:
@@ -53,8 +54,8 @@ def in_time_order(settings: TabularSettings, table: Table, targets: tuple[str, .
     edge = latest_from(moments, _LAST, "the test")
     earlier, last = np.flatnonzero(moments < edge), np.flatnonzero(moments >= edge)
     others, drawn = split(len(table), len(last) / len(table), generator(settings.seed, "time order", 1))
-    in_time = _figures(settings, table, targets, task, loss, earlier, last)
-    at_random = _figures(settings, table, targets, task, loss, others, drawn)
+    in_time = _figures(settings, table, goal, earlier, last)
+    at_random = _figures(settings, table, goal, others, drawn)
     if in_time is None or at_random is None:
         return []
     left, there = _gain(in_time), _gain(at_random)
@@ -72,14 +73,12 @@ def in_time_order(settings: TabularSettings, table: Table, targets: tuple[str, .
 def _figures(
     settings: TabularSettings,
     table: Table,
-    targets: tuple[str, ...],
-    task: str,
-    loss: str,
+    goal: Goal,
     learn: npt.NDArray[np.int64],
     test: npt.NDArray[np.int64],
 ) -> Evaluation | None:
     kept, held_out = split(len(learn), _VALIDATION, generator(settings.seed, "time order", 2))
-    trial = Trial(settings, table, targets, task, loss, learn[kept], learn[held_out])
+    trial = Trial(settings, table, goal, learn[kept], learn[held_out])
     found = trial.model(settings.choices)
     return None if found is None else found.evaluation(test)
 

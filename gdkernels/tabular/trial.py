@@ -20,7 +20,7 @@ from gdkernels.tabular.hyperparameters import network_arguments, run_arguments, 
 from gdkernels.tabular.prediction import PreparedNetwork
 from gdkernels.tabular.preparing import learned_preparation
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.targets import network_targets, truth_of
+from gdkernels.tabular.targets import Goal, network_targets, truth_of
 
 __all__ = ["MOST_ROWS", "Trial"]
 
@@ -35,17 +35,15 @@ class Trial:
 
     Attributes
     ----------
-    table, targets, task, loss
-        The rows of the table that take part, and what is learned.
+    table, goal
+        The rows of the table that take part, and what is learned of them.
     train, validation
         The numbers of those to train on, and of those that say when to stop.
     """
 
     settings: TabularSettings
     table: Table
-    targets: tuple[str, ...]
-    task: str
-    loss: str
+    goal: Goal
     train: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64]
 
@@ -57,28 +55,22 @@ class Trial:
         offsets
             As `Numbers.fit` takes them.
         """
-        settings = replace(self.settings, starts=1, checkpoint=None, resume=False, retries=0, progress=False)
+        goal, settings = (
+            self.goal,
+            replace(self.settings, starts=1, checkpoint=None, resume=False, retries=0, progress=False),
+        )
         learn = np.sort(np.concatenate([self.train, self.validation]))
         try:
-            preparation = learned_preparation(
-                settings,
-                self.table,
-                self.targets,
-                choices,
-                task=self.task,
-                loss=self.loss,
-                rows=learn,
-                offsets=offsets,
-            )
+            preparation = learned_preparation(settings, self.table, goal, choices, rows=learn, offsets=offsets)
             table = reread(self.table, choices)
             x, y = preparation.transform(table), preparation.transform_targets(table)
             if (cross_fit := CrossFit.of(preparation, table.take(learn), learn)) is not None:
                 x[learn] = cross_fit.transform(table.take(learn), learn)
-            outputs, network_y = network_targets(preparation, self.loss, y)
+            outputs, network_y = network_targets(preparation, goal.loss, y)
             network = network_arguments(
-                settings, self.task, self.loss, len(self.train), outputs, x[learn], preparation.day_numbers
+                settings, goal.task, goal.loss, len(self.train), outputs, x[learn], preparation.day_numbers
             )
-            trainer = trainer_arguments(settings, self.loss, len(self.train), encoded=network["encoding"] is not None)
+            trainer = trainer_arguments(settings, goal.loss, len(self.train), encoded=network["encoding"] is not None)
             run = run_arguments(settings, len(self.train), len(self.validation))
             epochs = max(_EPOCHS, _STEPS * trainer.get("batch_size", len(self.train)) // len(self.train))
             run |= {"epochs": min(run["epochs"], epochs), "patience": min(run["patience"] or _PATIENCE, _PATIENCE)}

@@ -10,8 +10,8 @@ from gdkernels.backend import Executable
 from gdkernels.backend.program import Program
 from gdkernels.data.batches import Batches
 from gdkernels.data.records import Records
-from gdkernels.data.sparse import TakingSparse, taking
 from gdkernels.data.stored.windows import Windows
+from gdkernels.data.taking_sparse import TakingSparse, taking
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.sharded import sharded_executable
 from gdkernels.dispatch.workload import Workload

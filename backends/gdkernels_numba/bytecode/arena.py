@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels_numba.ir.vector import GRANULE, LINE, PANEL_BYTES, Format, padded
+from gdkernels_numba.ir.format import GRANULE, LINE, PANEL_BYTES, Format, padded
 from gdkernels_numba.vm.fields import StridedAddress
 
 __all__ = ["Arena", "Matrix", "allocate", "panels_of", "pitch_of"]
