@@ -232,8 +232,12 @@ class Program:
             found["l2"] = float(objective.l2)
         if objective is not None and objective.clip_norm is not None:
             found["clip_norm"] = float(objective.clip_norm)
-        own = {} if self.optimizer is None else numbers_of(self.optimizer)
+        own = self._of_optimizer
         return found | {f"{_OPTIMIZER}{name}": value for name, value in own.items() if name != "learning_rate"}
+
+    @cached_property
+    def _of_optimizer(self) -> dict[str, float]:
+        return {} if self.optimizer is None else numbers_of(self.optimizer)
 
     @cached_property
     def without_numbers(self) -> "Program":
@@ -242,7 +246,7 @@ class Program:
         if objective is not None and (objective.l2 or objective.clip_norm is not None):
             fixed: dict[str, Any] = {n: 0.5 for n, v in (("l2", objective.l2), ("clip_norm", objective.clip_norm)) if v}
             objective = replace(objective, **fixed)
-        if optimizer is not None and (own := numbers_of(optimizer)):
+        if optimizer is not None and (own := self._of_optimizer):
             optimizer = with_numbers(optimizer, dict.fromkeys(own, 0.5))
         if objective is self.objective and optimizer is self.optimizer:
             return self

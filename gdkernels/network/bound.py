@@ -231,13 +231,12 @@ class BoundNetwork:
         return Workload(self.structure.program(), records, records)
 
     def _rebind(self, binding: Binding) -> None:
-        old, found = self.binding, self.parameters
-        if old is not None:
-            found = {name: old.to_numpy(a) for name, a in found.items()}
-        elif binding.on_host:  # rounded together, in half the time, and checked as all arrays are when they are placed
+        there = self.host_parameters()
+        if binding.on_host:  # rounded together, which takes half the time
             with np.errstate(over="ignore"):
-                found = {name: np.asarray(a, binding.dtype) for name, a in found.items()}
-        self.parameters = {name: binding.place(a, "parameters") for name, a in found.items()}
+                there = {name: np.asarray(a, binding.dtype) for name, a in there.items()}
+        place, how = binding.backend.asarray, {"dtype": binding.dtype, "device": binding.device}
+        self.parameters = {name: place(a, **how) for name, a in there.items()}
         self.binding, self._last_predictor = binding, None
 
     # ---- parameters
