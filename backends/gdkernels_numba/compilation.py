@@ -20,6 +20,7 @@ from gdkernels_numba.kernels.coded import CODED_MOVES, write_coded_moves
 from gdkernels_numba.kernels.elementwise import write_loop
 from gdkernels_numba.kernels.matmul import products_of, write_products
 from gdkernels_numba.kernels.pack import MOVES, write_moves
+from gdkernels_numba.plan import StepFootprint
 from gdkernels_numba.vm.instructions import INTERPRETER, MOVES_BY_NUMBER, generated_constants
 from gdkernels_numba.vm.job_fields import DRAWER, JOB_TAKER, ORDERER
 
@@ -53,11 +54,18 @@ class Kernels:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A program's prediction and, unless it only predicts, its training step."""
+    """A program's prediction and, unless it only predicts, its training step.
+
+    Attributes
+    ----------
+    footprints
+        What is known of their sizes, by whether it is the step's, by the batch, and by the entries of a row.
+    """
 
     kernels: Kernels
     prediction: ScheduledTask
     step: ScheduledTask | None
+    footprints: dict[tuple[bool, int, float], StepFootprint] = field(default_factory=dict, compare=False)
 
 
 def compile_program(program: Program, format: Format, *, entries: bool = False) -> Compiled:
