@@ -12,8 +12,8 @@ from gdkernels_numba.ceilings import write_ceilings
 from gdkernels_numba.compilation import loop_name
 from gdkernels_numba.cpu import jit
 from gdkernels_numba.cpu.features import AVX512_BF16, bf16_route, cores, features, float_lanes
+from gdkernels_numba.ir.format import Format
 from gdkernels_numba.ir.functions import FUNCTIONS
-from gdkernels_numba.ir.vector import Format
 from gdkernels_numba.kernels.bfloat16 import write_bf16_packing
 from gdkernels_numba.kernels.elementwise import write_loop
 from gdkernels_numba.kernels.matmul import PRODUCTS, write_products
