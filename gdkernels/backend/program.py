@@ -205,7 +205,9 @@ class Program:
         if layers_in(self.block) is not None:
             return False
         try:
-            return any(node.op in MOVES or node.op == "row_product" for node in topological(self.trace_forward().output))
+            return any(
+                node.op in MOVES or node.op == "row_product" for node in topological(self.trace_forward().output)
+            )
         except TraceError:  # raised again by a backend that traces it
             return False
 
