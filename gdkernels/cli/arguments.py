@@ -41,6 +41,8 @@ def option(keyword: str, value: object = None) -> str:
         return name.replace("--", "--no-", 1)
     if value is None or value is True:
         return name
+    if keyword == "hidden" and isinstance(value, (list, tuple)):
+        return f"{name} {','.join(map(str, value)) or 'none'}"
     if isinstance(value, Mapping):
         return " ".join(f"{name} {shlex.quote(f'{column}={words}')}" for column, words in value.items())
     values = value if isinstance(value, list) else [value]

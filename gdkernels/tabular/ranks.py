@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.dispatch import registry
-from gdkernels.errors import FileError
+from gdkernels.errors import FileError, InputError, keyword
 from gdkernels.groups import Group
 from gdkernels.groups.agreement import agree
 from gdkernels.system.hashing import sha256
-from gdkernels.tabular.conversion import PreparedFiles
-from gdkernels.tabular.fitting import kth
+from gdkernels.tabular.in_parts.conversion import PreparedFiles
+from gdkernels.tabular.networks.fitting import kth
 from gdkernels.training.own_functions import agree_on_functions
 from gdkernels.training.trainer import Trainer
 
@@ -32,7 +32,8 @@ __all__ = [
 ]
 
 # What may differ from rank to rank: where things are, and who says what.
-_OWN = {"group", "device", "threads", "checkpoint", "every", "keep", "resume", "progress", "memory", "test_file"}
+_OWN = {"group", "device", "threads", "keep", "progress", "memory"}
+_FOLDERS = {"checkpoint", "test_file"}  # of rank 0 alone, which tells the others: all have one, or none
 
 
 def agree_on_keywords(group: Group, keywords: Mapping[str, Any]) -> None:
@@ -43,10 +44,17 @@ def agree_on_keywords(group: Group, keywords: Mapping[str, Any]) -> None:
     InputError
         If the ranks differ; it names the first difference and its rank.
     """
-    if group.size > 1:
-        told = {name: _plain(value) for name, value in keywords.items() if name not in _OWN}
-        told["test_file"] = keywords.get("test_file") is not None  # rank 0 alone reads it
-        agree(group, {"call": "TabularPredictor.fit", "versions": registry.versions(), "settings": told})
+    if group.size == 1:
+        return
+    agree(group, {"call": "TabularPredictor.fit", "versions": registry.versions()})
+    told = {name: _plain(value) for name, value in keywords.items() if name not in _OWN}
+    told |= {name: keywords.get(name) is not None for name in _FOLDERS}
+    everybody = group.gather_json(told)
+    for rank, one in enumerate(everybody):
+        for name, first in everybody[0].items():
+            if one[name] != first:
+                has = _has(f"rank {rank}", name, one[name], "rank 0", first)
+                raise InputError(f"{has}: give all ranks the same")
 
 
 def agree_on_data(group: Group, x: Any, y: Any) -> None:
@@ -109,6 +117,24 @@ def shared_on_a_machine(group: Group, made: AbstractContextManager[PreparedFiles
             )
         yield own or PreparedFiles(Path(here[0]))
         group.barrier()
+
+
+def _has(who: str, name: str, value: Any, other: str, others: Any) -> str:
+    """Return in words that two ranks were given something else, as their user gave it: ``--seed 1``, or ``seed=1``."""
+    if _is_nothing(name, value):
+        return f"{who} lacks {_given(name, others)}, which {other} has"
+    if _is_nothing(name, others):
+        return f"{who} has {_given(name, value)}, which {other} lacks"
+    return f"{who} has {_given(name, value)}, and {other} {_given(name, others)}"
+
+
+def _given(name: str, value: Any) -> str:
+    return keyword(name) if name in _FOLDERS else keyword(name, value)
+
+
+def _is_nothing(name: str, value: Any) -> bool:
+    """Return whether a value is what a keyword has that nobody gave."""
+    return value is None or (value is False and name != "header") or (value in ([], {}) and name != "hidden")
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import gdkernels as gd
+from gdkernels.files.model_file import read_model, write_model
 from gdkernels.training.solvers import damping
 
 DRAW = np.random.default_rng(0)
@@ -46,6 +47,29 @@ def test_from_every_checkpoint_to_the_bit(tmp_path, name, backend, monkeypatch):
         shutil.copy(checkpoint, folder)
         made = trainer(name, backend)
         assert told(made, made.fit(X, Y, checkpoint=folder, resume=True, **run)) == expected
+
+
+@pytest.mark.parametrize("name", ["lm", "lbfgs"])
+def test_a_checkpoint_goes_on_with_the_choices_of_its_plan(tmp_path, name):
+    run = {"epochs": 3, "checkpoint": tmp_path, "every": "1 steps", "progress": False}
+    assert trainer(name, "numba").fit(X, Y, **run).plan.choices["pieces"] != 5
+    *_, before, last = sorted(tmp_path.glob("step-*"))
+    last.unlink()
+    tensors, told = read_model(before)
+    told["plan"]["choices"]["pieces"] = 5  # as another version may have chosen
+    write_model(before, tensors, told, overwrite=True)
+    assert trainer(name, "numba").fit(X, Y, resume=True, **run).plan.choices["pieces"] == 5
+
+
+def test_an_executable_that_is_shared_runs_the_iterations():
+    made = trainer("lbfgs", "numba")
+    made.mlp.predict(X)  # which binds it
+    work, runner = made.runner.workload(len(X)), made.runner
+    shared = made.mlp.network.binding.executable(work.program, work, {"threads": 1})
+    runner.take(shared, work)
+    assert runner.executable is shared
+    made.epoch(X, Y)
+    assert runner.executable is shared
 
 
 def test_another_solver_does_not_go_on_from_a_checkpoint(tmp_path):

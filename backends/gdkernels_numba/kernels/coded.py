@@ -12,7 +12,8 @@ from typing import Any
 from llvmlite import ir
 
 from gdkernels_numba.ir.emit import I32, I64, Function, Variable
-from gdkernels_numba.ir.vector import Format, Vectors
+from gdkernels_numba.ir.format import Format
+from gdkernels_numba.ir.vector import Vectors
 
 __all__ = ["CODED_MOVES", "write_coded_moves"]
 

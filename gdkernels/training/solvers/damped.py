@@ -125,7 +125,7 @@ class DampedLeastSquares:
                 others,
             )
 
-    def take(self, executable: Executable) -> None:
+    def take(self, executable: Executable, binding: Binding, workload: Workload) -> None:
         alone = executable.plan.choices.get("threads") == 1
         if alone != self._alone:
             self._made, self._data, self._alone = None, None, alone

@@ -33,8 +33,8 @@ class Method(Protocol):
     def prepare(self, binding: Binding, workload: Workload, choices: Mapping[str, Any] | None) -> Executable:
         """Return what runs it; what cannot be is refused here, before any work."""
 
-    def take(self, executable: Executable) -> None:
-        """Use what somebody else has made, until `forget`."""
+    def take(self, executable: Executable, binding: Binding, workload: Workload) -> None:
+        """Use what somebody else has made there, with its choices, until `forget`."""
 
     def forget(self) -> None:
         """Let go of all that belongs to a place."""

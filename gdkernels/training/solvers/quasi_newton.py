@@ -51,13 +51,13 @@ class QuasiNewton:
 
     def prepare(self, binding: Binding, workload: Workload, choices: Mapping[str, Any] | None) -> Executable:
         check_draws_nothing(workload.program, "L-BFGS")
-        wanted = binding, workload.program, workload.batch
+        wanted = _what_runs(binding, workload)
         if self._executable is None or self._for != wanted or choices is not None:
             self._executable, self._for = binding.executable(workload.program, workload, choices), wanted
         return self._executable
 
-    def take(self, executable: Executable) -> None:
-        self._executable = executable
+    def take(self, executable: Executable, binding: Binding, workload: Workload) -> None:
+        self._executable, self._for = executable, _what_runs(binding, workload)
 
     def forget(self) -> None:
         self._executable = self._for = self._last = None
@@ -94,3 +94,8 @@ class QuasiNewton:
 def gradient_sum(objective: Objective) -> Objective:
     """Return the objective whose gradient is that of E: penalties are added where there is one vector."""
     return replace(objective, l2=0.0, l2_in_loss=False, clip_norm=None, reduction="sum")
+
+
+def _what_runs(binding: Binding, workload: Workload) -> tuple[Any, ...]:
+    """Return what an executable is made for: with another batch, its sums may be others."""
+    return binding, workload.program, workload.batch

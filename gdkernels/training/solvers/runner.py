@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -130,13 +131,13 @@ class SolverRunner:
     ) -> Executable:
         """Return what runs the iterations; what cannot be is refused here, before any work."""
         self._ready_for = None
-        return self._method.prepare(self._placer.bind(None), workload, choices)
+        return self._method.prepare(self._placer.bind(None), replace(workload, batch_size=workload.records), choices)
 
     def take(self, executable: Executable, workload: Workload) -> None:
         """Run the iterations by what somebody else has made, until `give_back`."""
-        self._placer.bind(None)
-        self._method.take(executable)
-        self._method.prepare(self._placer.bind(None), workload, None)
+        binding = self._placer.bind(None)
+        self._method.take(executable, binding, workload)
+        self._method.prepare(binding, workload, None)
 
     def give_back(self) -> None:
         """Let go of what was taken."""
