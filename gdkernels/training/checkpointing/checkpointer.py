@@ -309,4 +309,18 @@ def _difference(name: str, now: Any, before: Any) -> str:
     if isinstance(now, dict) and isinstance(before, dict) and now.get("name") == before.get("name"):
         key = next(k for k in {**now, **before} if now.get(k) != before.get(k))
         return _difference(f"the {key} of {name} {now['name']}", now.get(key), before.get(key))
-    return f"{name} is {now!r} and was {before!r}"
+    if name == "block" or (name in ("sizes", "inputs") and None in (now, before)):  # a chain has sizes
+        return "the network has other blocks"
+    words, others = _in_words(now), _in_words(before)
+    return f"{name} is {words} and was {others}" if words != others else f"{name} is {now} and was {before}"
+
+
+def _in_words(value: Any) -> str:
+    """Return a part of an identity as text: of a function or an object, its name."""
+    if value is None:
+        return "none"
+    if isinstance(value, dict) and "name" in value:
+        return str(value["name"])
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        return ", ".join(map(_in_words, value)) or "none"
+    return str(value)
