@@ -23,8 +23,8 @@ from gdkernels_numba.bytecode.arena import allocate
 from gdkernels_numba.compilation import code_of_loops, loop_name
 from gdkernels_numba.cpu import jit
 from gdkernels_numba.cpu.features import float_lanes
+from gdkernels_numba.ir.format import PANEL_BYTES, Format
 from gdkernels_numba.ir.functions import FUNCTIONS
-from gdkernels_numba.ir.vector import PANEL_BYTES, Format
 
 ROWS = 384  # of one panel: what is read and written stays in the second-level cache, and a call is nothing beside it
 

@@ -124,6 +124,7 @@ def unknown_name(kind: str, name: object, choices: Iterable[str], *, hint: str =
     from difflib import get_close_matches
 
     known = sorted(choices)
-    close = get_close_matches(str(name) if isinstance(name, (str, int)) else "", known, n=1)
-    guess = f" Did you mean {close[0]!r}?" if close else ""
+    lower = {choice.lower(): choice for choice in reversed(known)}
+    close = get_close_matches(str(name).lower() if isinstance(name, (str, int)) else "", lower, n=1)
+    guess = f" Did you mean {lower[close[0]]!r}?" if close else ""
     return InputError(f"unknown {kind} {shown(name)}.{guess} Choices: {', '.join(known)}.{' ' + hint if hint else ''}")

@@ -30,4 +30,24 @@ class Arranged(Block):
         return xp.tanh(0.1 * so_far * norms + pairs * xp.prod(a[:, :3], axis=1)[:, None]) + ordered
 
 
-ARRANGED = Sequential(Dense(7, "tanh"), Arranged(), Dense(3))
+@dataclass(frozen=True)
+class Recurrent(Block):
+    """Units in groups, beside one that all records share, mixed by a matrix, and read one after the other."""
+
+    def parameters(self, inputs):
+        shapes = {"first": (1, 2), "mixing": (3, 3), "U": (2, 2)}
+        return {name: Parameter(shape, drawn) for name, shape in shapes.items()}
+
+    def outputs(self, inputs):
+        return 2
+
+    def __call__(self, p, a, *, xp, random=None):
+        first = xp.broadcast_to(p["first"], (a.shape[0], 2))[:, None, :]
+        groups = p["mixing"] @ xp.concat([first, xp.reshape(a, (-1, 2, 2))], axis=1)
+        state = xp.zeros_like(groups[:, 0])
+        for k in range(3):
+            state = xp.tanh(groups[:, k] + state @ p["U"])
+        return state
+
+
+ARRANGED = Sequential(Dense(7, "tanh"), Arranged(), Recurrent(), Dense(3))

@@ -8,7 +8,7 @@ import gdkernels_cupy
 import numpy as np
 import pytest
 from gdkernels_cupy import CuPyBackend
-from gdkernels_cupy.cuda import errors, trial
+from gdkernels_cupy.cuda import errors, presence, trial
 
 from gdkernels.errors import BackendError, InputError
 from gdkernels.system.cache_folder import cache_folder
@@ -250,8 +250,8 @@ def test_expected_is_hardware_that_nobody_hid(monkeypatch, tmp_path, nodes, visi
         (tmp_path / folder).mkdir()
     for node in nodes:
         (tmp_path / node).touch()
-    monkeypatch.setattr(gdkernels_cupy, "_DEV", tmp_path / "dev")
-    monkeypatch.setattr(gdkernels_cupy, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(presence, "_DEV", tmp_path / "dev")
+    monkeypatch.setattr(presence, "_PROC", tmp_path / "proc")
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert CuPyBackend().expected() is expected
@@ -272,15 +272,15 @@ def test_wsl_and_jetson_are_expected_too(monkeypatch, tmp_path, nodes, expected)
         (tmp_path / folder).mkdir()
     for node in nodes:
         (tmp_path / node).touch()
-    monkeypatch.setattr(gdkernels_cupy, "_DEV", tmp_path / "dev")
-    monkeypatch.setattr(gdkernels_cupy, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(gdkernels_cupy, "_WSL", tmp_path / "wsl" / "libcuda.so.1")
+    monkeypatch.setattr(presence, "_DEV", tmp_path / "dev")
+    monkeypatch.setattr(presence, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(presence, "_WSL", tmp_path / "wsl" / "libcuda.so.1")
     assert CuPyBackend().expected() is expected
 
 
 def test_nothing_is_expected_without_the_folders_of_the_driver(monkeypatch):
-    monkeypatch.setattr(gdkernels_cupy, "_DEV", Path("/nowhere"))
-    monkeypatch.setattr(gdkernels_cupy, "_PROC", Path("/nowhere"))
+    monkeypatch.setattr(presence, "_DEV", Path("/nowhere"))
+    monkeypatch.setattr(presence, "_PROC", Path("/nowhere"))
     assert not CuPyBackend().expected()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import gdkernels as gd
+from gdkernels import groups, plots, tables
 from gdkernels.tabular.settings import TabularSettings
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(6, 2)
@@ -39,7 +40,7 @@ ODD = {
 }
 # Beyond floats, these are a matter of time; data have messages of their own.
 PATIENT = {"epochs", "starts", "size", "batch_size", "retries", "patience", "stop_gradient_norm", "seed", "inputs"}
-DATA = {"X", "Y", "sample_weight", "validation", "test_file", "block", "sizes", "models", "mlp", "extra"}
+DATA = {"X", "Y", "sample_weight", "validation", "test_file", "block", "sizes", "models", "mlp", "extra", "data", "ax"}
 
 
 def mlp(**how):
@@ -61,12 +62,23 @@ class NothingTrainedError(Exception):
 
 @pytest.fixture
 def trains(monkeypatch):
-    """Let no fit begin: what is wrong is to be found before."""
+    """Let no fit and no picture begin: what is wrong is to be found before."""
 
     def begin(*_, **__):
         raise NothingTrainedError
 
     monkeypatch.setattr("gdkernels.training.trainer.Placement", begin)
+    monkeypatch.setattr("gdkernels.plots.style.axes_or_new", begin)
+    monkeypatch.setattr("gdkernels.plots.style.require", begin)
+
+
+@cache
+def land():
+    """Return the error of that model over its parameters."""
+    return plots.Landscape(one(), X, Y)
+
+
+WEIGHTS = "W0[0,0]", "b0[0]"
 
 
 CALLS = {
@@ -89,7 +101,40 @@ CALLS = {
     "LevenbergMarquardt": (gd.LevenbergMarquardt, gd.LevenbergMarquardt, {}),
     "Cosine": (gd.schedules.Cosine, gd.schedules.Cosine, {}),
     "Huber": (gd.losses.Huber, gd.losses.Huber, {}),
+    "error_over_weight": (
+        plots.error_over_weight,
+        lambda **k: plots.error_over_weight(**{"landscape": land()} | k),
+        {"parameter": WEIGHTS[0], "points": 2},
+    ),
+    "several_starts": (
+        plots.several_starts,
+        lambda **k: plots.several_starts(**{"landscape": land(), "paths": plots.Path(one())} | k),
+        {"parameter": WEIGHTS[0], "points": 2},
+    ),
+    "error_surface": (
+        plots.error_surface,
+        lambda **k: plots.error_surface(**{"landscape": land()} | k),
+        {"parameters": WEIGHTS, "points": 2},
+    ),
+    "fitted_curve": (plots.fitted_curve, plots.fitted_curve, {"predict": np.square, "X": Y, "Y": Y}),
+    "residuals": (plots.residuals, plots.residuals, {"true": Y, "predicted": Y}),
+    "confusion_matrix": (plots.confusion_matrix, plots.confusion_matrix, {"counts": [[1]], "labels": ["a"]}),
+    "loss_curves": (plots.loss_curves, plots.loss_curves, {}),
+    "throughput": (plots.throughput, plots.throughput, {"samples_per_second": {"numpy": {1: 2.0}}}),
+    "panels": (plots.panels, plots.panels, {"rows": 1, "columns": 1}),
+    "TreeSum": (
+        groups.TreeSum,
+        groups.TreeSum,
+        {"group": groups.SerialGroup(), "shards": 2, "length": 3, "dtype": "f8", "totals": 1},
+    ),
+    "rows_of_shard": (groups.rows_of_shard, groups.rows_of_shard, {"shard": 0, "shards": 2, "rows": 6}),
+    "shards_of_rank": (groups.shards_of_rank, groups.shards_of_rank, {"rank": 0, "ranks": 2, "shards": 6}),
+    "parts": (tables.parts, lambda **k: list(tables.parts(**k)), {"data": {"a": [1.0]}}),
+    "task_of": (tables.task_of, tables.task_of, {"table": tables.Table.of({"a": [1.0]}), "targets": ("a",)}),
+    "Table.of": (tables.Table.of, tables.Table.of, {"columns": {"a": [1.0]}}),
+    "folds": (tables.folds, tables.folds, {"n": 5, "count": 2, "generator": np.random.default_rng(0)}),
 }
+CALLED = {"selected", "fitted_curve"}  # what is given there may be a function of the user's
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -98,7 +143,7 @@ def test_odd_values_are_refused_in_one_line_that_names_the_keyword(call, tmp_pat
     mlp().save("there")
     of, make, usual = CALLS[call]
     refused = 0
-    callables = {"a class", "a function"} if call == "selected" else set()  # told apart by calling them
+    callables = {"a class", "a function"} if call in CALLED else set()  # told apart by calling them
     for keyword in sorted(inspect.signature(of).parameters.keys() - DATA - {"self", "target"}):
         for odd in sorted(ODD.keys() - callables):
             value = ODD[odd]()

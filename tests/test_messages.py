@@ -30,6 +30,12 @@ def test_what_is_shown(value, text):
     assert shown(value) == text
 
 
+def test_capitals_do_not_hide_what_is_meant():
+    for name, meant in (("Relu", "relu"), ("ELU", "elu"), ("Softplus", "softplus")):
+        with pytest.raises(gd.InputError, match=f"Did you mean '{meant}'"):
+            gd.MLP([1, 1], activation=name)
+
+
 def _fit(seed=0, **settings):
     gd.MLP([1, 1], seed=seed, backend="numpy").fit(WIDE[:, :1], WIDE[:, :1], **{"epochs": 1} | settings)
 

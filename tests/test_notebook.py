@@ -95,8 +95,20 @@ def test_a_history():
         "0.001",
     ]
     assert "numpy, cpu, float32, definition; all 3 epochs are done" in cells.caption
+    losses = f"loss {history.loss[0]:.4g} to {history.loss[-1]:.4g}"
+    where = "numpy, cpu, float32, definition; all 3 epochs are done"
+    assert repr(history) == f"History(3 epochs, {losses}, kept: epoch 3, on {where})"
+    assert repr(gd.Ensemble([mlp, mlp])) == f"Ensemble(2 of {mlp!r})"
     empty = gd.History(Plan("numpy", "cpu", "float32"), "definition", "asked for")
     assert Cells(empty._repr_html_()).rows == [["epoch", "loss", "validation loss", "learning rate"]]
+
+
+def test_a_table():
+    table = gd.tables.read("penguins")
+    assert repr(table).startswith("Table(344 records of penguins: studyName, Sample Number, Species, ")
+    assert repr(table.columns["Island"]) == "Text(344 records of 'Biscoe', 'Dream', 'Torgersen')"
+    described = gd.TabularPredictor("y").describe({"x": [1.0, 2.0, 4.0], "y": [1.0, 2.0, 3.5]})
+    assert repr(described) == described.as_text()
 
 
 def test_a_picture_is_shown_without_pyplot():

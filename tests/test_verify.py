@@ -14,6 +14,7 @@ from gdkernels.backend.verification import (
     named_arrays,
     reference,
     relative_error,
+    roundings,
     self_test,
     start,
 )
@@ -82,18 +83,15 @@ def test_reference_goes_through_the_batches_and_continues():
 
 @pytest.mark.parametrize(
     ("precision", "bits"),
-    [("bfloat16", 8), ("tf32", 11)],
+    [("bfloat16", 8), ("tf32", 11), (roundings("tf32")[1], 11)],
 )
 def test_low_precisions_round_the_operands_of_products(precision, bits):
     # One input, one weight: the output is their product. Halfway cases go to the even neighbour.
     ulp = 2.0 ** -(bits - 1)
     program = chained((activations.identity,), (1, 1), bias=False, objective=Objective(losses.sse), optimizer=SGD())
-    for weight, rounded in [
-        (1 + ulp, 1 + ulp),
-        (1 + ulp / 2, 1.0),
-        (1 + 3 * ulp / 2, 1 + 2 * ulp),
-        (-1 - 0.6 * ulp, -1 - ulp),
-    ]:
+    nearest = [(1 + ulp, 1 + ulp), (1 + ulp / 2, 1.0), (1 + 3 * ulp / 2, 1 + 2 * ulp), (-1 - 0.6 * ulp, -1 - ulp)]
+    cut = [(1 + ulp, 1 + ulp), (1 + 1.9 * ulp, 1 + ulp), (-1 - 1.9 * ulp, -1 - ulp)]
+    for weight, rounded in cut if precision == roundings("tf32")[1] else nearest:
         state = start(program, {"W0": np.float32([[weight]])}, np.asarray)
         loss, _ = continue_on_numpy(
             program, state, np.float32([[2.0]]), np.float32([[0.0]]), np.asarray([0]), 1, np.zeros(1), precision

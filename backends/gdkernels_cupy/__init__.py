@@ -1,16 +1,15 @@
 """The CUDA backend: the definition traced and compiled into CUDA graphs, or as it is on CuPy, on NVIDIA GPUs.
 
-This module fulfils the contract of `gdkernels.backend`, and tells which GPUs can be used and why others cannot.
-README.md in this folder explains what runs in which order. Code that knows no CUDA belongs to `gdkernels.lowering`.
+This module fulfils the contract of `gdkernels.backend`; `cuda.presence` tells which GPUs can be used and why others
+cannot. README.md in this folder explains what runs in which order. Code that knows no CUDA belongs to
+`gdkernels.lowering`.
 """
 
 import logging
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,31 +24,22 @@ from gdkernels.system.cached_property import cached_property
 from gdkernels_cupy.cuda import trial
 from gdkernels_cupy.cuda.errors import as_backend_errors, last_line, mark_used, was_forked
 from gdkernels_cupy.cuda.pinned import fits, keep_on_host
+from gdkernels_cupy.cuda.presence import (
+    INSTALL,
+    no_driver_or_device,
+    no_matrix_unit,
+    tf32_by_environment,
+    there_is_a_gpu,
+    too_old,
+)
 
 __all__ = ["CuPyBackend"]
 
 _log = logging.getLogger("gdkernels")
 
-_INSTALL = 'pip install "gdkernels[cuda13]" (with a driver older than 580: "gdkernels[cuda12]")'
-_INSTALL_DRIVER = (
-    "install one (Ubuntu: `sudo ubuntu-drivers install`; others: https://www.nvidia.com/drivers), "
-    "or start the container with `--gpus all`"
-)
-
-# Where the kernel module shows GPUs, whether or not CUDA can use them.
-_PROC = Path("/proc/driver/nvidia/gpus")
-_DEV = Path("/dev")
-
-# Windows' subsystem for Linux and Jetson have no /dev/nvidia0: the driver of the first is that of Windows.
-_WSL = Path("/usr/lib/wsl/lib/libcuda.so.1")
-_JETSON = ("nvhost-gpu", "nvgpu")
-_CUDA_13 = 13000
-_MATRIX_UNIT = 80  # compute capability with tf32 and bfloat16
-
 _SMALL = 1 << 24  # bytes that are not worth a question
 
-# CUDA's and DLPack's own numbers.
-_ERROR_INSUFFICIENT_DRIVER, _ERROR_NO_DEVICE = 35, 100
+# DLPack's own numbers.
 _DLPACK_CUDA, _DLPACK_CUDA_MANAGED = 2, 13
 
 
@@ -66,16 +56,16 @@ class CuPyBackend(Backend):
             import cupy
         except ModuleNotFoundError as error:
             if error.name == "cupy":
-                return f"CuPy is not installed: {_INSTALL}"
+                return f"CuPy is not installed: {INSTALL}"
             return f"CuPy is installed but lacks {error.name}: pip install {error.name}"
         except ImportError as error:
-            return f"CuPy is installed but cannot be imported ({last_line(error)}): uninstall it, then {_INSTALL}"
+            return f"CuPy is installed but cannot be imported ({last_line(error)}): uninstall it, then {INSTALL}"
         if was_forked():
             return (
                 "this process is a fork of one that used CUDA, where CUDA does not work: start workers with "
                 "multiprocessing.get_context('spawn')"
             )
-        problem = _no_driver_or_device(cupy) or _tf32_by_environment()
+        problem = no_driver_or_device(cupy) or tf32_by_environment()
         if problem is not None or self.devices():
             return problem
         return next(iter(self._problems.values()))
@@ -86,20 +76,13 @@ class CuPyBackend(Backend):
         import cupy
 
         count = cupy.cuda.runtime.getDeviceCount()
-        old = {f"cuda:{k}": _too_old(cupy, k) for k in range(count)}
+        old = {f"cuda:{k}": too_old(cupy, k) for k in range(count)}
         tried = trial.problems(count) if not all(old.values()) else {}
         found = {name: old[name] or tried.get(name) for name in old}
         return {name: problem for name, problem in found.items() if problem}
 
     def expected(self) -> bool:
-        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-        if hidden is not None and hidden.strip() in ("", "-1"):
-            return False
-        if ((_DEV / "dxg").exists() and _WSL.exists()) or any((_DEV / name).exists() for name in _JETSON):
-            return True
-        return (_PROC.is_dir() and any(_PROC.iterdir())) or any(
-            re.fullmatch(r"nvidia\d+", node.name) for node in _DEV.glob("nvidia*")
-        )
+        return there_is_a_gpu()
 
     def devices(self) -> list[str]:
         import cupy
@@ -119,7 +102,7 @@ class CuPyBackend(Backend):
             return None
         from gdkernels_cupy.cuda.device import known_problem
 
-        return known_problem() or _no_matrix_unit(precision)
+        return known_problem() or no_matrix_unit(precision)
 
     @cached_property
     def xp(self) -> Any:
@@ -250,66 +233,6 @@ class CuPyBackend(Backend):
         return executable.why(widths) if isinstance(executable, ChosenExecutable) else ""
 
 
-def _no_driver_or_device(cupy: Any) -> str | None:
-    runtime = cupy.cuda.runtime
-    driver, needed = runtime.driverGetVersion(), runtime.runtimeGetVersion()
-    if driver == 0:
-        return f"there is no NVIDIA driver: {_INSTALL_DRIVER}"
-    try:
-        count = runtime.getDeviceCount()
-    except runtime.CUDARuntimeError as error:
-        status = getattr(error, "status", None)
-        if status == _ERROR_INSUFFICIENT_DRIVER:
-            return (
-                f"the NVIDIA driver is too old: it can do CUDA {_version(driver)}, CuPy needs {_version(needed)}; "
-                'update it (https://www.nvidia.com/drivers), or `pip install "gdkernels[cuda12]"`'
-            )
-        if status != _ERROR_NO_DEVICE:
-            return f"CUDA does not start ({error}); `nvidia-smi` shows what the driver says"
-        count = 0
-    if count:
-        return None
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return f"no CUDA device is visible: CUDA_VISIBLE_DEVICES is set to {visible!r}; `unset CUDA_VISIBLE_DEVICES`"
-    return (
-        "there is no CUDA device: `nvidia-smi -L` lists those that the driver sees; "
-        "a container sees them when started with `--gpus all`"
-    )
-
-
-def _tf32_by_environment() -> str | None:
-    # CuPy reads it once, at its first product in float32, and would then round the operands of every one.
-    value = os.environ.get("CUPY_TF32", "0")
-    return None if value == "0" else f"CUPY_TF32={value} would turn float32 into TF32: `unset CUPY_TF32`"
-
-
-def _too_old(cupy: Any, number: int) -> str | None:
-    """Return why CUDA cannot compile for a GPU; no context is made to find out."""
-    capability, oldest = int(cupy.cuda.Device(number).compute_capability), 75
-    if cupy.cuda.runtime.runtimeGetVersion() < _CUDA_13 or capability >= oldest:
-        return None
-    return (
-        f"cuda:{number} has compute capability {capability / 10}, and CUDA 13 compiles for {oldest / 10} and newer: "
-        'pip install "gdkernels[cuda12]"'
-    )
-
-
-def _no_matrix_unit(precision: str) -> str | None:
-    """Return why no GPU here has a precision; None where one has it, or none is known."""
-    try:
-        import cupy
-
-        numbers = range(cupy.cuda.runtime.getDeviceCount())
-        found = {f"cuda:{k}": int(cupy.cuda.Device(k).compute_capability) for k in numbers}
-    except Exception:  # no CuPy, no driver, no device: `unavailable` says which
-        return None
-    if not found or max(found.values()) >= _MATRIX_UNIT:
-        return None
-    named = ", ".join(f"{name} has {capability / 10}" for name, capability in found.items())
-    return f"{precision} needs compute capability {_MATRIX_UNIT / 10}, and {named}: choose precision='float32'"
-
-
 @cache
 def _warn_once(message: str) -> None:
     _log.warning("%s", message)
@@ -324,7 +247,3 @@ def _number(device: str) -> int:
 
 def _is_cuda_dlpack(x: Any) -> bool:
     return hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] in (_DLPACK_CUDA, _DLPACK_CUDA_MANAGED)
-
-
-def _version(number: int) -> str:
-    return f"{number // 1000}.{number % 1000 // 10}"

@@ -18,7 +18,8 @@ from gdkernels_numba.cpu import jit
 from gdkernels_numba.cpu.features import bf16_route, caches, cores, float_lanes
 from gdkernels_numba.cpu.threads import run_on_threads
 from gdkernels_numba.ir.emit import I64, Function, Variable
-from gdkernels_numba.ir.vector import Format, Vectors
+from gdkernels_numba.ir.format import Format
+from gdkernels_numba.ir.vector import Vectors
 from gdkernels_numba.kernels.amx import TILE_FLOPS, configure_tiles, multiply_tiles, release_tiles
 
 __all__ = ["bf16_rate", "fma_rate", "turns_seconds", "update_rate", "write_bf16_ceiling", "write_ceilings"]

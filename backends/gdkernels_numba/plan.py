@@ -6,7 +6,7 @@ from typing import Any
 
 from gdkernels.errors import InputError
 from gdkernels_numba.cpu.features import Caches, bf16_routes
-from gdkernels_numba.ir.vector import GRANULE, Format, padded
+from gdkernels_numba.ir.format import GRANULE, Format, padded
 
 __all__ = ["GRAIN", "StepChoices", "StepFootprint", "check", "choose", "shared_pieces"]
 

@@ -24,8 +24,8 @@ from gdkernels_numba.bytecode.kept_steps import KeptSteps
 from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.compilation import kernels_of, tasks_of
 from gdkernels_numba.cpu.features import caches, cores, float_lanes
+from gdkernels_numba.ir.format import Format
 from gdkernels_numba.ir.functions import FUNCTIONS
-from gdkernels_numba.ir.vector import Format
 from gdkernels_numba.plan import StepChoices, StepFootprint, choose
 
 __all__ = ["FusedProducts"]

@@ -41,7 +41,7 @@ class ItemProcess:
             variables = checkout.environment()
             self._process = PipedProcess(self._module, threads=cores(), environment=variables, family=True)
         try:
-            answer = self._process.ask({"part": part, "item": item}, seconds)
+            answer = self._process.ask({"part": part, "item": item, "seconds": seconds}, seconds)
         except ParticipantError as error:
             self.close()
             raise ItemError(str(error)) from error

@@ -12,7 +12,8 @@ from gdkernels_cupy.persistent.shape import WIDEST
 
 from benchmarks.gpu.first import environment
 from benchmarks.gpu.typical import TYPICAL, network
-from benchmarks.many import SHAPES, Process, Task
+from benchmarks.many.process import Process
+from benchmarks.many.task import SHAPES, Task
 from gdkernels.backend import Executable, Job, Plan
 from gdkernels.backend.program import Program
 from gdkernels.backend.verification import named_arrays, relative_error, start
@@ -166,10 +167,8 @@ def _executables(task: Task, precision: str, choices: dict[str, Any], rounds: in
     executables: list[Executable] = [first.with_program(program) or first for _ in range(task.models)]
 
     def job(k: int) -> Job:
-        pairs = dict(enumerate(task.weights(k)))
-        parameters = {f"{n}{j}": a for j, pair in pairs.items() for n, a in zip("Wb", pair, strict=True)}
         rates = np.full((task.epochs, steps), task.rates()[k])
-        return Job(executables[k], start(program, parameters, put), x, y, task.orders(k), task.batch, rates)
+        return Job(executables[k], start(program, task.named_weights(k), put), x, y, task.orders(k), task.batch, rates)
 
     seconds = []
     for _ in range(rounds + 1):  # the first one compiles

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.gpu import conformance, costs, first, float32, interleaving, least_squares, many_models
 from benchmarks.gpu.cases import GRID, GPUCase
-from benchmarks.many import SHAPES
+from benchmarks.many.task import SHAPES
 from gdkernels.backend import PRECISIONS
 
 __all__ = ["FIRST", "PARTS", "SHORT", "GPUItem"]

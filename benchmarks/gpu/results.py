@@ -1,4 +1,4 @@
-"""A file of results that grows item by item, so that an interrupted part goes on where it stopped."""
+"""A file of results that grows item by item: what is interrupted goes on where it stopped, and says where that was."""
 
 from __future__ import annotations
 
@@ -47,18 +47,26 @@ class GPUResults:
 
     def done(self, part: str, item: str) -> bool:
         """Return whether an item has a result; a failure is none, and is tried again."""
-        return "failed" not in self._content["parts"].get(part, {}).get(item, {"failed": "never run"})
+        return self.tried(part, item) and "failed" not in self._content["parts"][part][item]
+
+    def tried(self, part: str, item: str) -> bool:
+        """Return whether an item has begun, however it ended."""
+        return item in self._content["parts"].get(part, {})
 
     def run(self, part: str, item: str, work: Callable[[], Any]) -> dict[str, Any]:
         """Do an item, and keep the value that it returns or why it failed."""
         began = time.perf_counter()
+        self._keep(part, item, {"failed": "the script ended before it did"})  # unless it goes on below
         result: dict[str, Any]
         try:
             result = {"value": work()}
         except ItemError as error:  # one that fails must not end the others
             result = {"failed": str(error)}
         result["seconds"] = round(time.perf_counter() - began, 3)
+        self._keep(part, item, result)
+        return result
+
+    def _keep(self, part: str, item: str, result: dict[str, Any]) -> None:
         self._content["parts"].setdefault(part, {})[item] = result
         text = json.dumps(self._content, indent=1, allow_nan=False).encode()
         write_atomically(self._path, lambda file: file.write(text), overwrite=True)
-        return result

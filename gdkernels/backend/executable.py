@@ -15,7 +15,7 @@ from gdkernels.backend.program import Program
 from gdkernels.backend.values import Plan, State
 from gdkernels.definition.network import Arrays
 
-__all__ = ["Executable", "Job"]
+__all__ = ["EpochsExecutable", "Executable", "Job"]
 
 
 class Executable(ABC):
@@ -148,6 +148,35 @@ class Executable(ABC):
     def workspace(self, batch_size: int) -> int:
         """Return the bytes that a step needs beyond data and state; 0 where the namespace allocates as it goes."""
         return 0
+
+
+class EpochsExecutable(Executable):
+    """An executable that does epochs in one call: a run is a call of one epoch."""
+
+    def run(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        order: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> tuple[float, float | None]:
+        once = np.asarray(order)[None], batch_size, np.asarray(learning_rates)[None]
+        return self.run_epochs(state, x, y, *once, sample_weight)[0]
+
+    @abstractmethod
+    def run_epochs(
+        self,
+        state: State,
+        x: Any,
+        y: Any,
+        orders: npt.NDArray[np.int64],
+        batch_size: int,
+        learning_rates: npt.NDArray[np.float64],
+        sample_weight: Any = None,
+    ) -> list[tuple[float, float | None]]: ...
 
 
 @dataclass

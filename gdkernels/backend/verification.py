@@ -30,6 +30,7 @@ __all__ = [
     "predict_on_numpy",
     "reference",
     "relative_error",
+    "roundings",
     "self_test",
     "start",
     "with_rounded_products",
@@ -40,8 +41,10 @@ __all__ = [
 FLOORS = {1: (1e-5, 2.0), 100: (1e-4, 3.0)}
 _FLOAT64 = 1e-10
 
-# Bits of a float32 that the operands of a product lose.
-_LOST_BITS = {"tf32": 13, "bfloat16": 16}
+# Bits of a float32 that the operands of a product lose, and whether they are cut off rather than rounded. For tf32,
+# nothing says which of the two a library does; bfloat16 is stored, and stored rounded.
+_CUT_OFF = "tf32, cut off"
+_LOST_BITS = {"tf32": (13, False), _CUT_OFF: (13, True), "bfloat16": (16, False)}
 
 
 def relative_error(a: npt.ArrayLike, a64: npt.ArrayLike) -> float:
@@ -70,6 +73,14 @@ def bound(own: float, precision: str, steps: int) -> float:
         return _FLOAT64
     floor, factor = FLOORS[steps]
     return max(floor, factor * own)
+
+
+def roundings(precision: str) -> tuple[str, ...]:
+    """Return the ways in which a device may round in a precision, as names that stand for it on NumPy.
+
+    What is right has at most about the error of the worst of them.
+    """
+    return (precision, _CUT_OFF) if precision == "tf32" else (precision,)
 
 
 def start(program: Program, parameters: Arrays, put: Callable[[Any], Any]) -> State:
@@ -119,7 +130,7 @@ def continue_on_numpy(
     """Run the definition on NumPy in `precision` from `state` on, which is updated; return the sum of E, the mean norm.
 
     In tf32 and bfloat16, the operands of every product are rounded as a matrix unit rounds them: so the error of this
-    is what the precision itself costs.
+    is what the precision itself costs. Instead of a precision, it takes any of its `roundings`.
     """
     # Does not use DefinitionExecutable, which is compared with this.
     xp = numpy_namespace(precision)
@@ -163,15 +174,15 @@ def numpy_namespace(precision: str) -> Any:
 
 def with_rounded_products(xp: Any, precision: str) -> Any:
     """Return a namespace of NumPy's or CuPy's arrays as a precision computes: in tf32 and bfloat16, products round."""
-    return _Rounding(xp, _LOST_BITS[precision]) if precision in _LOST_BITS else xp
+    return _Rounding(xp, *_LOST_BITS[precision]) if precision in _LOST_BITS else xp
 
 
 class _Rounding:
-    """A namespace whose products round their operands to fewer bits, to the nearest, ties to even."""
+    """A namespace whose products round their operands, to the nearest and ties to even, or cut their last bits off."""
 
-    def __init__(self, xp: Any, lost_bits: int) -> None:
+    def __init__(self, xp: Any, lost_bits: int, cuts: bool) -> None:
         self._xp = xp
-        self._lost_bits = lost_bits
+        self._lost_bits, self._cuts = lost_bits, cuts
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._xp, name)
@@ -181,8 +192,9 @@ class _Rounding:
 
     def _round(self, a: Any) -> Any:
         bits = self._xp.astype(a, self._xp.float32).view(np.uint32)
-        half = ((bits >> self._lost_bits) & 1) + np.uint32((1 << (self._lost_bits - 1)) - 1)
-        rounded = (bits + half) & np.uint32(~((1 << self._lost_bits) - 1) & 0xFFFFFFFF)
+        if not self._cuts:
+            bits = bits + ((bits >> self._lost_bits) & 1) + np.uint32((1 << (self._lost_bits - 1)) - 1)
+        rounded = bits & np.uint32(~((1 << self._lost_bits) - 1) & 0xFFFFFFFF)
         return self._xp.where(self._xp.isfinite(a), rounded.view(np.float32), a)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from gdkernels.backend.verification import (
     numpy_namespace,
     predict_on_numpy,
     relative_error,
+    roundings,
 )
 from gdkernels.backend.verification import start as state_before
 from gdkernels.bench.participants.task import TrainingTask
@@ -90,12 +91,31 @@ class DefinitionCheck:
         )
 
 
+@dataclass(frozen=True)
+class Expected:
+    """The results of the definition from one start.
+
+    Attributes
+    ----------
+    exact
+        In float64.
+    rounded
+        With operands rounded as the precision does, and all else in float64: for each of its roundings, if it has any.
+    own
+        In the precision itself, by each of its roundings.
+    """
+
+    exact: Arrays
+    rounded: Sequence[Arrays]
+    own: Sequence[Arrays]
+
+
 class Checker:
     """Compares results of one task with the definition, which runs once for all participants that start alike."""
 
     def __init__(self, task: TrainingTask) -> None:
         self._task = task
-        self._known: dict[tuple[str, str, bytes], list[dict[str, npt.NDArray[np.float64]]]] = {}
+        self._known: dict[tuple[str, str, bytes], Expected] = {}
 
     def check(self, stage: str, precision: str, start: Arrays, results: Arrays) -> DefinitionCheck:
         """Return how far `results` are from those of the definition, from the same `start`.
@@ -108,16 +128,17 @@ class Checker:
         results
             The ``output``, or an array for each parameter.
         """
-        exact, rounded, *own = self._computed(stage, precision, start)
+        expected = self._computed(stage, precision, start)
         worst = DefinitionCheck(0.0, 0.0, "")
-        for name, a64 in exact.items():
+        for name, a64 in expected.exact.items():
             found = np.asarray(results[name], np.float64)
             if stage in _MOVES:
                 found = found - start[name]
             error = relative_error(found, a64)
-            allowed = bound(max(relative_error(o[name], a64) for o in own), precision, steps=_STEPS[stage])
+            usual = max(relative_error(own[name], a64) for own in expected.own)
+            allowed = bound(usual, precision, steps=_STEPS[stage])
             rounds = precision in _ROUNDING and _EXACT < error <= allowed
-            scale = _scale(found, rounded[name]) if rounds else None
+            scale = min(_scale(found, alike[name]) for alike in expected.rounded) if rounds else None
             check = DefinitionCheck(error, allowed, name, scale)
             if not check.holds:
                 return check
@@ -125,22 +146,20 @@ class Checker:
                 worst = check
         return worst
 
-    def _computed(self, stage: str, precision: str, start: Arrays) -> list[dict[str, npt.NDArray[np.float64]]]:
-        """Return the results in float64, with operands rounded as in `precision`, and two in `precision`."""
+    def _computed(self, stage: str, precision: str, start: Arrays) -> Expected:
         bits = hashlib.sha256()
         for name in sorted(start):
             bits.update(np.ascontiguousarray(start[name]).tobytes())
         key = stage, precision, bits.digest()
         if key not in self._known:
             program = self._task.program()
-            starts = [_shifted(program, start, precision, sign) for sign in (1, -1)]
-            exact = _computed(self._task, stage, "float64", start)
-            rounds = precision in _ROUNDING
-            self._known[key] = [
-                exact,
-                _computed(self._task, stage, precision, start, "float64") if rounds else exact,
-                *(_computed(self._task, stage, precision, shifted) for shifted in starts),
-            ]
+            starts = [_shifted(program, start, sign) for sign in (1, -1)] if precision == "float32" else [start]
+            ways = roundings(precision)
+            self._known[key] = Expected(
+                _computed(self._task, stage, "float64", start),
+                [_computed(self._task, stage, way, start, "float64") for way in ways if precision in _ROUNDING],
+                [_computed(self._task, stage, way, shifted) for way in ways for shifted in starts],
+            )
         return self._known[key]
 
 
@@ -162,10 +181,8 @@ def _scale(found: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64]) -> f
     return max(0.0, abs(float(np.vdot(off, wanted))) / size - chance)
 
 
-def _shifted(program: Program, start: Arrays, precision: str, sign: int) -> Arrays:
-    """Return `start` with its biases moved, in float32, as far as rounding may move the input of a unit."""
-    if precision != "float32":
-        return start
+def _shifted(program: Program, start: Arrays, sign: int) -> Arrays:
+    """Return `start` with its biases moved as far as rounding to float32 may move the input of a unit."""
     biases = {name for name in program.trained if name not in program.decaying}
     return {name: a + np.float32(sign * _SHIFT) if name in biases else a for name, a in start.items()}
 

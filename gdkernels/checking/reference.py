@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -113,7 +113,7 @@ def steps_of(
     state, sample
         With arrays of `xp`.
     precision
-        The precision of the computation: if it rounds the operands of products, so does this.
+        The precision of the computation, or one of its roundings: if it rounds the operands of products, so does this.
     """
     real = _converting(precision, xp)
     parameters = {name: real(a) for name, a in state.parameters.items()}
@@ -169,7 +169,7 @@ def relative_norm(a: Any, wanted: Any, precision: str, xp: Any) -> float:
 def problem_of(
     found: Computed,
     wanted: Computed,
-    own: Callable[[], Computed],
+    own: Callable[[], Sequence[Computed]],
     before: Mapping[str, Any],
     precision: str,
     xp: Any,
@@ -179,7 +179,8 @@ def problem_of(
     Parameters
     ----------
     own
-        Returns the definition's steps in that precision; not asked where `found` is so near that they do not matter.
+        Returns the definition's steps in that precision, by each of its roundings; not asked where `found` is so near
+        that they do not matter.
     before
         The arrays before the steps: storing them rounds.
     """
@@ -192,7 +193,9 @@ def problem_of(
         usual = dict.fromkeys(off, 0.0)
         wrong = _too_far(off, usual, rounding, precision)
         if wrong and precision != "float64":  # which is compared with itself
-            wrong = _too_far(off, _distances(own(), wanted, precision, xp), rounding, precision)
+            distances = [_distances(one, wanted, precision, xp) for one in own()]
+            usual = {name: max(each[name] for each in distances) for name in off}
+            wrong = _too_far(off, usual, rounding, precision)
     if not wrong:
         return None
     name, distance, allowed = max(wrong, key=lambda w: (w[1] != w[1], w[1] / w[2]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from gdkernels.backend.program import Program
 from gdkernels.definition.chain import chain, layers_in
@@ -63,10 +63,10 @@ class Footprint:
 
     def as_dict(self) -> dict[str, int]:
         """Return the bytes by name, and their sum."""
-        return {**asdict(self), "total": self.total}
+        return {**vars(self), "total": self.total}
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {gigabytes(size)}" for name, size in asdict(self).items() if size >= 1e6)
+        parts = ", ".join(f"{name} {gigabytes(size)}" for name, size in vars(self).items() if size >= 1e6)
         return f"at most {gigabytes(self.total)}: {parts}"
 
 
@@ -125,7 +125,7 @@ def check_initial(program: Program) -> None:
 
     def needed(program: Program) -> int:
         largest = max((math.prod(p.shape) for p in program.parameters.values()), default=0)
-        return 8 * (_count(program) + largest)  # float64, one drawn twice
+        return 8 * (program.count + largest)  # float64, one drawn twice
 
     _check(program, needed, "to be drawn")
 
@@ -152,7 +152,7 @@ def _check(program: Program, needed: Callable[[Program], int], what: str) -> Non
     if need <= _SMALL or (room := memory.room()) is None or need <= room.bytes:
         return
     raise InputError(
-        f"a network of {_shape(program.widths)} has {_count(program):,} parameters and needs {gigabytes(need)} "
+        f"a network of {_shape(program.widths)} has {program.count:,} parameters and needs {gigabytes(need)} "
         f"{what}, but only {room} is available; {_largest(program, needed, room.bytes)}"
     )
 
@@ -193,11 +193,7 @@ def _state_bytes(program: Program, precision: str) -> int:
     """
     slots = program.slots
     copies = slots + (1 + slots) + 3 + 2 * (1 + slots)
-    return copies * _count(program) * _itemsize(precision)
-
-
-def _count(program: Program) -> int:
-    return sum(math.prod(p.shape) for p in program.parameters.values())
+    return copies * program.count * _itemsize(precision)
 
 
 def _step(work: Workload, precision: str, compiled: bool, rows: int) -> tuple[int, int]:

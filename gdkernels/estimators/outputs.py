@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gdkernels.backend import Program
-from gdkernels.data.sparse import taking
+from gdkernels.data.taking_sparse import taking
 from gdkernels.data.validation import place_inputs
 from gdkernels.definition.blocks import Sequential
 from gdkernels.definition.blocks.names import names_inside

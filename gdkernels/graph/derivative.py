@@ -13,9 +13,12 @@ from itertools import accumulate, pairwise
 from gdkernels.graph.moves import units
 from gdkernels.graph.namespace import Graph
 from gdkernels.graph.nodes import Node, Shape, is_one
-from gdkernels.graph.operations import BITWISE, COMPARISONS, CONVERSIONS, LOGICAL
+from gdkernels.graph.operations import BITWISE, COMPARISONS, CONVERSIONS, LOGICAL, SCALAR
 
 __all__ = ["Cotangents", "shares_of", "topological", "vjp", "vjps"]
+
+# What may be infinite, or have an infinite slope, at finite operands.
+_UNBOUNDED = frozenset({"divide", "exp", "expm1", "log", "log1p", "pow", "sqrt"})
 
 # (graph, node, cotangent) -> a cotangent per operand; None where the value does not depend on it smoothly.
 Rule = Callable[[Graph, Node, Node], tuple[Node | None, ...]]
@@ -136,8 +139,38 @@ def shares_of(node: Node, cotangent: Node) -> list[tuple[Node, Node | None, Stre
     if node.op == "column":
         share = node.graph.expand_dims(cotangent, axis=1)
         return [(node.args[0], share, (node.attribute, node.attribute + 1))]
-    shares = _RULES[node.op](node.graph, node, cotangent)
-    return [(operand, share, None) for operand, share in zip(node.args, shares, strict=True)]
+    return [(operand, share, None) for operand, share in zip(node.args, _shares(node, cotangent), strict=True)]
+
+
+def _shares(node: Node, cotangent: Node) -> tuple[Node | None, ...]:
+    """Return the cotangents of the operands; where a selection left a value out, they are 0 whatever its slope is.
+
+    So ``xp.where(a > 0, xp.log(a), 0.0)`` has the slope 0 at 0, and not 0 times infinity.
+    """
+    rule, graph = _RULES[node.op], node.graph
+    if cotangent.op != "where" or not _may_be_infinite(node):
+        return rule(graph, node, cotangent)
+    condition, chosen, other = cotangent.args
+    guarded = any(a.op == "where" and a.args[0] is condition for a in node.args)  # the operands are harmless already
+    if guarded or not (_is_nothing(chosen) or _is_nothing(other)):
+        return rule(graph, node, cotangent)
+
+    def selected(share: Node | None) -> Node | None:
+        branches = (share, 0.0) if _is_nothing(other) else (0.0, share)
+        return None if share is None else graph.apply("where", condition, *branches)
+
+    return tuple(map(selected, _shares(node, chosen if _is_nothing(other) else other)))
+
+
+def _may_be_infinite(node: Node) -> bool:
+    """Return whether a value, or its slope, may be infinite where the operands are not."""
+    if node.op == "multiply":
+        return any(a.op in _UNBOUNDED for a in node.args)
+    return node.op in _UNBOUNDED and not (node.op == "divide" and node.args[1].dtype == SCALAR)
+
+
+def _is_nothing(a: Node) -> bool:
+    return a.op == "constant" and a.attribute == 0
 
 
 def unbroadcast(graph: Graph, a: Node, shape: Shape) -> Node:
@@ -167,8 +200,12 @@ def _divide(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
 
 def _pow(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
     a, b = node.args
-    exponent = None if b.dtype == "scalar" else ct * node * graph.apply("log", a)
-    return ct * (b * a ** (b - 1.0)), exponent
+    if b.dtype == SCALAR:
+        return ct * (b * a ** (b - 1.0)), None
+    # 0 to a power that is not negative is 0 or 1 beside it too, and to the power of 0 everything is 1.
+    settled = graph.apply("logical_and", graph.apply("equal", a, 0.0), graph.apply("greater_equal", b, 0.0))
+    less = graph.apply("where", graph.apply("equal", b, 0.0), 0.0, b - 1.0)
+    return ct * (b * a**less), ct * node * graph.apply("log", graph.apply("where", settled, 1.0, a))
 
 
 def _extremum(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
@@ -231,6 +268,19 @@ def _row_outer(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
     return graph.concat(slopes, axis=1), total
 
 
+def _row_product(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
+    (a, b), (n, k, m, turned_a, turned_b) = node.args, node.attribute
+    if turned_a:
+        of_a = graph.row_product(b, ct, (k, m, n), (turned_b, True))
+    else:
+        of_a = graph.row_product(ct, b, (n, m, k), (False, not turned_b))
+    if turned_b:
+        of_b = graph.row_product(ct, a, (m, n, k), (True, turned_a))
+    else:
+        of_b = graph.row_product(a, ct, (k, n, m), (not turned_a, False))
+    return of_a, of_b
+
+
 _RULES: dict[str, Rule] = dict.fromkeys(COMPARISONS | LOGICAL | BITWISE | CONVERSIONS, _zero) | {
     "sign": _zero,
     "detach": _zero,
@@ -260,6 +310,7 @@ _RULES: dict[str, Rule] = dict.fromkeys(COMPARISONS | LOGICAL | BITWISE | CONVER
     "concat": _concat,
     "take": lambda graph, node, ct: (graph.add_rows(node.args[1], ct, node.args[0].shape), None),
     "row_outer": _row_outer,
+    "row_product": _row_product,
     "add_rows": lambda graph, node, ct: (None, graph.take(ct, node.args[0], axis=0)),
     "broadcast_to": lambda graph, node, ct: (ct,),
     "expand_dims": lambda graph, node, ct: (graph.squeeze(ct, node.attribute),),

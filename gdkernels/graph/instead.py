@@ -34,7 +34,6 @@ INSTEAD = {
     **dict.fromkeys(("round", "floor", "ceil", "trunc", "searchsorted", "remainder", "floor_divide"), _STEPS),
     **dict.fromkeys(("any", "all", "count_nonzero"), _WHETHER),
     "fft": "declare matrices of cosines and sines among the constants of a block, and multiply by them",
-    "hypot": "write xp.sqrt(a * a + b * b)",
     "sigmoid": "write 0.5 * xp.tanh(0.5 * a) + 0.5",
     "relu": "write xp.maximum(a, 0.0)",
     "softmax": "write e = xp.exp(a - xp.max(a, axis=-1, keepdims=True)), and e / xp.sum(e, axis=-1, keepdims=True)",

@@ -17,7 +17,7 @@ from gdkernels.graph.source import user_line
 if TYPE_CHECKING:
     from gdkernels.graph.namespace import Graph
 
-__all__ = ["LinearAlgebra", "tensordot"]
+__all__ = ["LinearAlgebra", "root", "tensordot"]
 
 
 def tensordot(graph: Graph, a: Any, b: Any, *, axes: int | Sequence[Any] = 2) -> Node:
@@ -58,7 +58,7 @@ def _vector_norm(
     keepdims: bool = False,
     ord: float = 2,
 ) -> Node:
-    """Record norms along axes; where all is 0, the slope of the Euclidean one is 0."""
+    """Record norms along axes; where all is 0, their slope is 0."""
     size = graph.apply("abs", a)
     if ord in (math.inf, -math.inf):
         return (graph.max if ord > 0 else graph.min)(size, axis=axis, keepdims=keepdims)
@@ -66,11 +66,23 @@ def _vector_norm(
         return graph.sum(graph.apply("where", size > 0, graph.ones_like(a), 0.0), axis=axis, keepdims=keepdims)
     if ord == 1:
         return graph.sum(size, axis=axis, keepdims=keepdims)
-    if ord != 2:
+    if ord == 2:
+        return root(graph, graph.sum(graph.apply("multiply", a, a), axis=axis, keepdims=keepdims))
+    if ord < 0:
         return graph.sum(size**ord, axis=axis, keepdims=keepdims) ** (1.0 / ord)
-    total = graph.sum(graph.apply("multiply", a, a), axis=axis, keepdims=keepdims)
-    some = graph.apply("greater", total, 0.0)
-    return graph.apply("where", some, graph.apply("sqrt", graph.apply("where", some, total, 1.0)), 0.0)
+    powers = size**ord if ord > 1 else _above_nothing(graph, size, lambda a: a**ord)
+    return _above_nothing(graph, graph.sum(powers, axis=axis, keepdims=keepdims), lambda a: a ** (1.0 / ord))
+
+
+def root(graph: Graph, a: Node) -> Node:
+    """Record the square root of a sum of squares: where that is 0, so is the slope of the root."""
+    return _above_nothing(graph, a, lambda a: graph.apply("sqrt", a))
+
+
+def _above_nothing(graph: Graph, a: Node, made: Callable[[Node], Node]) -> Node:
+    """Record what is made of numbers that are not negative, and 0 of 0, with the slope 0 there in place of infinity."""
+    nothing = graph.apply("equal", a, 0.0)
+    return graph.apply("where", nothing, 0.0, made(graph.apply("where", nothing, 1.0, a)))
 
 
 def _matrix_norm(

@@ -25,6 +25,8 @@ def broadcast(graph: Graph, node: Node, shape: Shape) -> Node:
         return node
     if node.ndim == len(shape) == 2 and is_single(node.shape[1]) and is_one(shape[1]):  # 1, and no symbol for it
         return broadcast(graph, graph.expand_dims(moves.column(graph, node, 0), axis=1), shape)
+    if node.ndim == len(shape) == 2 and is_single(node.shape[0]) and not is_single(shape[0]) and not is_one(shape[0]):
+        return broadcast(graph, graph.sum(node, axis=0), shape)  # a parameter of one row, for each record
     if not same_shape(broadcast_shapes("broadcast_to", [node.shape, shape]), shape):
         raise TraceError(f"{list(node.shape)} does not broadcast to {list(shape)}{user_line()}")
     source = node.args[0] if node.op == "broadcast_to" else node
@@ -87,9 +89,21 @@ def product(graph: Graph, a: Node, b: Node) -> Node:
     if not same_size(a.shape[1], b.shape[0]):  # 1 and a symbol for it
         a = graph.broadcast_to(a, (a.shape[0], b.shape[0])) if is_one(a.shape[1]) else a
         b = graph.broadcast_to(b, (a.shape[1], b.shape[1]))
+    if SCALAR in (a.dtype, b.dtype):
+        return _of_one_number(graph, a, b)
     if a.dtype != REAL or b.dtype != REAL:
         raise TraceError(f"matmul takes numbers{user_line()}: use xp.astype to make numbers of {a.dtype} arrays")
     return graph.node("matmul", (a, b), None, (a.shape[0], b.shape[1]), REAL)
+
+
+def _of_one_number(graph: Graph, a: Node, b: Node) -> Node:
+    """Record a product with a matrix that repeats a number, such as the zeros that a recurrence starts from."""
+    repeated = a if a.dtype == SCALAR else b
+    number = repeated.args[0] if repeated.op == "broadcast_to" else repeated
+    if number.op != "constant" or number.attribute != 0:
+        sums = graph.sum(b, axis=0) if repeated is a else graph.sum(a, axis=1, keepdims=True)
+        number = graph.apply("multiply", number, sums)
+    return graph.broadcast_to(number, (a.shape[0], b.shape[1]))
 
 
 def number_within(a: Node) -> Node | None:

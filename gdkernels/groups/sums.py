@@ -9,13 +9,15 @@ wanted.
 from __future__ import annotations
 
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.groups.contract import Group, Message
 from gdkernels.groups.tree import SumStack, Vector, pairs_of, subtrees_of
+from gdkernels.system.ranges import whole
 
 __all__ = ["SHORT", "TreeSum"]
 
@@ -45,14 +47,23 @@ class TreeSum:
     Raises
     ------
     InputError
-        If there are fewer shards than ranks.
+        If there are fewer shards than ranks, or one of these is something else.
     """
 
     def __init__(self, group: Group, shards: int, length: int, dtype: npt.DTypeLike, *, totals: int) -> None:
+        if not isinstance(group, Group):
+            raise InputError(f"group must be a gdkernels.groups.Group, got {shown(group)}")
+        for name, value, allowed in (
+            ("shards", shards, whole(1)),
+            ("length", length, whole(0)),
+            ("totals", totals, whole(0)),
+        ):
+            if not allowed.has(value):
+                raise InputError(f"{name} must be {allowed.wanted}, got {shown(value)}")
         if shards < group.size:
             raise InputError(f"{shards} shards cannot be shared by {group.size} ranks: take at least as many")
         self._group, self.length, self._count = group, length, totals
-        self.dtype = np.dtype(dtype)
+        self.dtype = _number_type(dtype)
         self._of_ranks = [subtrees_of(rank, group.size, shards) for rank in range(group.size)]
         self.shards = shards
         self._stack, self._totals = SumStack(), SumStack()
@@ -97,6 +108,16 @@ class TreeSum:
     def totals(self) -> int:
         """How many numbers in float64 go with a vector."""
         return self._count
+
+
+def _number_type(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    try:
+        found = np.dtype(dtype)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found.kind not in "iuf":
+        raise InputError(f"dtype must be one of numbers, such as float64, got {shown(dtype)}")
+    return found
 
 
 class _ToEverybody:

@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.errors import InputError, shown
+from gdkernels.system.ranges import whole
+
 __all__ = [
     "SumStack", "first_row", "merged", "merges_after", "pairs_of", "rows_of_shard", "shards_of_rank", "subtrees_of",
 ]  # fmt: skip
@@ -25,7 +28,15 @@ Vector = npt.NDArray[Any]
 
 
 def shards_of_rank(rank: int, ranks: int, shards: int) -> range:
-    """Return the shards of a rank."""
+    """Return the shards of a rank.
+
+    Raises
+    ------
+    InputError
+        If `rank` is none of them, or one is no whole number.
+    """
+    if not (type(rank) is type(ranks) is type(shards) is int and 0 <= rank < ranks and shards >= 0):
+        _refuse({"rank": rank, "ranks": ranks, "shards": shards})
     return range(rank * shards // ranks, (rank + 1) * shards // ranks)
 
 
@@ -43,8 +54,26 @@ def first_row(leaf: int, leaves: int, rows: int) -> int:
 
 
 def rows_of_shard(shard: int, shards: int, rows: int) -> slice:
-    """Return the rows of a shard in a batch of so many."""
+    """Return the rows of a shard in a batch of so many.
+
+    Raises
+    ------
+    InputError
+        If `shard` is none of them, or one is no whole number.
+    """
+    if not (type(shard) is type(shards) is type(rows) is int and 0 <= shard < shards and rows >= 0):
+        _refuse({"shard": shard, "shards": shards, "rows": rows})
     return slice(first_row(shard, shards, rows), first_row(shard + 1, shards, rows))
+
+
+def _refuse(numbers: dict[str, Any]) -> None:
+    """Raise the error for the first that is no whole number, or for a place that is not below the number of these."""
+    for name, value in numbers.items():
+        if not whole(0).has(value):
+            raise InputError(f"{name} must be {whole(0).wanted}, got {shown(value)}")
+    (one, place), (all_, count), _ = numbers.items()
+    if not place < count:
+        raise InputError(f"{one} must be below {all_}, got {place:,} of {count:,}")
 
 
 def merges_after(leaf: int) -> int:

@@ -59,6 +59,9 @@ class Ensemble:
         if len({self._classifies(model) for model in self.models}) > 1:
             raise InputError("the models of an Ensemble must all be classifiers, or none of them")
 
+    def __repr__(self) -> str:
+        return f"Ensemble({len(self.models):,} of {self.models[0]!r})"
+
     @staticmethod
     def _classifies(model: Network) -> bool:
         objective = model.network.objective

@@ -7,7 +7,7 @@ from typing import Any
 
 from gdkernels.backend import Executable
 from gdkernels.backend.program import Program
-from gdkernels.data.sparse import taking
+from gdkernels.data.taking_sparse import taking
 from gdkernels.data.validation import place_inputs
 from gdkernels.definition.network import Arrays
 from gdkernels.dispatch.binding import Binding

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.plots import style
+from gdkernels.plots.given import checked_text
+from gdkernels.system.given import items_of
+from gdkernels.system.ranges import POSITIVE
 from gdkernels.training.history import History
 
 if TYPE_CHECKING:
@@ -43,7 +46,9 @@ def loss_curves(history: History | Mapping[str, Any] | Sequence[Any], *, ax: Axe
     InputError
         If no epoch has a finite loss.
     """
-    several = [history] if isinstance(history, (History, Mapping)) else list(history)
+    several = (history,) if isinstance(history, (History, Mapping)) else items_of(history)
+    if several is None:
+        raise _no_history(history)
     runs = [_run(h) for h in several]
     if not any(np.isfinite(run.loss).any() for run in runs):
         raise InputError("there are no loss curves to draw: no epoch has a finite loss")
@@ -82,9 +87,22 @@ def _run(history: History | Mapping[str, Any]) -> _Run:
     if isinstance(history, History):
         numbers = [e.number for e in history.epochs]
         return _Run(numbers, history.loss, history.validation_loss, history.best_epoch)
-    loss = list(history["loss"])
-    validation = list(history["validation_loss"] or [None] * len(loss))
-    return _Run(list(range(1, len(loss) + 1)), loss, validation, history["best_epoch"])
+    try:
+        loss, validation = list(history["loss"]), list(history["validation_loss"] or ()) or None
+        curves = [None if losses is None else np.array(losses, np.float64) for losses in (loss, validation)]
+        best = history["best_epoch"]
+    except (TypeError, ValueError, KeyError, IndexError):
+        raise _no_history(history) from None
+    if any(losses is not None and losses.shape != (len(loss),) for losses in curves):
+        raise _no_history(history)
+    return _Run(list(range(1, len(loss) + 1)), loss, validation or [None] * len(loss), best)
+
+
+def _no_history(history: Any) -> InputError:
+    return InputError(
+        "history must be what fit returns, or a mapping with as many of loss as of validation_loss, and best_epoch; "
+        f"got {shown(history)}"
+    )
 
 
 def _mark_best(ax: Axes, run: _Run, *, alone: bool, first: bool) -> None:
@@ -133,12 +151,21 @@ def throughput(
     InputError
         If there is nothing to draw, or a size or a throughput is not above 0.
     """
+    rows = samples_per_second.items() if isinstance(samples_per_second, Mapping) else [("", None)]
+    if not all(isinstance(by_size, Mapping) for _, by_size in rows):
+        raise InputError(
+            "samples_per_second must be a mapping from each backend to a mapping from sizes to samples per second, got "
+            f"{shown(samples_per_second)}"
+        )
     if not any(samples_per_second.values()):
         raise InputError("there is no throughput to draw: no backend has a measurement")
     for name, by_size in samples_per_second.items():
         for n, value in by_size.items():
-            if not (n > 0 and value > 0):
-                raise InputError(f"sizes and throughputs must be above 0; {name!r} has {value:g} samples/s at {n:g}")
+            if not (POSITIVE.has(n) and POSITIVE.has(value)):
+                raise InputError(
+                    f"sizes and throughputs must be above 0; {name!r} has {_told(value)} samples/s at {_told(n)}"
+                )
+    size = checked_text("size", size)
     ax = style.axes_or_new(ax)
     for k, (name, by_size) in enumerate(samples_per_second.items()):
         sizes = sorted(by_size)
@@ -160,3 +187,7 @@ def throughput(
     ax.xaxis.set_major_formatter(lambda n, _: f"{n:,.6g}")
     style.dress(ax, title="Training throughput", x=size, y="samples per second")
     return ax
+
+
+def _told(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else shown(value)

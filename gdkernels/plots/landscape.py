@@ -19,12 +19,12 @@ from gdkernels.definition import gradient
 from gdkernels.definition.chain import Layers, by_layer, by_name
 from gdkernels.definition.losses import Loss
 from gdkernels.definition.network import Arrays, forward
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.models.network import Network
 from gdkernels.network import BoundNetwork
 from gdkernels.training.history import Epoch
 
-__all__ = ["Landscape", "Path", "Point", "SingleParameter"]
+__all__ = ["Landscape", "Path", "Point", "SingleParameter", "checked_network"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,10 +58,10 @@ class SingleParameter:
         InputError
             If it is no name with one or two indices.
         """
-        found = _SPELLING.fullmatch(spelling)
+        found = _SPELLING.fullmatch(spelling) if isinstance(spelling, str) else None
         if found is None:
             raise InputError(
-                f"{spelling!r} is no parameter; a weight of the first layer is 'W0[input,unit]', a bias 'b0[unit]'"
+                f"{shown(spelling)} is no parameter; a weight of the first layer is 'W0[input,unit]', a bias 'b0[unit]'"
             )
         return cls(found["name"], tuple(int(k) for k in found["index"].split(",")))
 
@@ -84,6 +84,15 @@ class SingleParameter:
         return float(array[self.index])
 
 
+def checked_network(mlp: Any) -> Network:
+    """Return a network, with `InputError` for anything else."""
+    if not isinstance(mlp, Network):
+        raise InputError(
+            f"mlp must be a network, such as gdkernels.MLP, or the network of a TabularPredictor, got {shown(mlp)}"
+        )
+    return mlp
+
+
 class Path:
     """The parameters of a network before training and after each epoch: a callback of `gdkernels.MLP.fit`.
 
@@ -102,7 +111,7 @@ class Path:
     """
 
     def __init__(self, mlp: Network) -> None:
-        self._mlp = mlp
+        self._mlp = checked_network(mlp)
         self.points: list[Any] = []
         self._keep()
 
@@ -148,7 +157,7 @@ class Landscape:
     """
 
     def __init__(self, mlp: Network, X: Any, Y: Any, *, loss: str | Loss | None = None) -> None:
-        self._here = _doubles(mlp.network.host_parameters())
+        self._here = _doubles(checked_network(mlp).network.host_parameters())
         self.here = _shown(mlp.network, self._here)
         network = mlp.network
         objective = network.objective_for(loss)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gdkernels.definition.losses import Loss
 from gdkernels.errors import InputError
 from gdkernels.plots import style
-from gdkernels.plots.landscape import Landscape
+from gdkernels.plots.landscape import Landscape, checked_network
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def weights_by_layer(mlp: Network, *, ax: Axes | None = None) -> Axes:
     InputError
         If the network has none.
     """
-    weights = _weights(mlp, mlp.network.host_parameters())
+    weights = _weights(checked_network(mlp), mlp.network.host_parameters())
     ax = style.axes_or_new(ax)
     _ridges(ax, [np.asarray(a, dtype=np.float64).reshape(-1) for a in weights.values()], _names(weights))
     ax.axvline(0.0, color=style.GREY, linewidth=0.8, linestyle=":")

@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels import metrics
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, shown
 from gdkernels.plots import style
+from gdkernels.plots.given import checked_text, numbers_of
+from gdkernels.system.given import items_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,14 +57,18 @@ def fitted_curve(
     InputError
         If X or Y is not one number for each record.
     """
-    inputs, targets = _numbers(X, "X"), _numbers(Y, "Y")
+    inputs, targets = numbers_of(X, "X"), numbers_of(Y, "Y")
     _check_lengths(inputs, targets, "X", "Y")
-    predicted = _numbers(predict(inputs[:, None]), "the prediction")
+    if not callable(predict):
+        raise InputError(f"predict must be a function such as mlp.predict, got {shown(predict)}")
+    x, y = checked_text("x", x), checked_text("y", y)
+    predicted = numbers_of(predict(inputs[:, None]), "the prediction")
+    _check_lengths(inputs, predicted, "X", "the prediction")
     margin = 0.03 * (np.ptp(inputs) or 1.0)
     along = np.linspace(inputs.min() - margin, inputs.max() + margin, 300)
     ax = style.axes_or_new(ax)
     ax.vlines(inputs, targets, predicted, color=style.GREY, linewidth=1.2, label="residuals")
-    ax.plot(along, _numbers(predict(along[:, None]), "the prediction"), color=style.RED, linewidth=2.2, label="fit")
+    ax.plot(along, numbers_of(predict(along[:, None]), "the prediction"), color=style.RED, linewidth=2.2, label="fit")
     ax.plot(inputs, targets, "o", color=style.BLUE, markeredgecolor="white", markersize=6.5, label="data")
     style.dress(ax, title=f"Fit and residuals: {_figures(targets, predicted)}", x=x, y=y)
     ax.legend(frameon=False)
@@ -92,6 +98,7 @@ def predicted_against_true(true: Any, predicted: Any, *, name: str = "target", a
         If they are not one number for each record.
     """
     t, p = _pairs(true, predicted)
+    name = checked_text("name", name)
     ax = style.axes_or_new(ax)
     low, high = min(t.min(), p.min()), max(t.max(), p.max())
     margin = 0.04 * ((high - low) or 1.0)
@@ -119,6 +126,7 @@ def residuals(true: Any, predicted: Any, *, name: str = "target", ax: Axes | Non
         If they are not one number for each record.
     """
     t, p = _pairs(true, predicted)
+    name = checked_text("name", name)
     ax = style.axes_or_new(ax)
     ax.axhline(0.0, color=style.GREY, linewidth=1.2, linestyle="--")
     _scatter(ax, p, t - p)
@@ -149,8 +157,16 @@ def confusion_matrix(counts: Any, labels: Sequence[Any], *, ax: Axes | None = No
     InputError
         If `counts` is not a square of whole numbers with a label for each class.
     """
-    matrix = np.asarray(counts)
-    k = len(labels)
+    names_of_classes = tuple(labels) if isinstance(labels, str) else items_of(labels)
+    if names_of_classes is None:
+        raise InputError(f"labels must be the names of the classes, got {shown(labels)}")
+    try:
+        matrix = np.asarray(counts)
+    except ValueError:  # rows of several lengths
+        raise InputError(f"counts must be whole numbers [true class, predicted class], got {shown(counts)}") from None
+    labels, k = names_of_classes, len(names_of_classes)
+    if not k:
+        raise InputError("there is no confusion to draw: labels names no class")
     if matrix.shape != (k, k) or matrix.dtype.kind not in "iu":
         raise InputError(f"counts must be whole numbers [{k}, {k}], as there are {k} labels; got {list(matrix.shape)}")
     ax = style.axes_or_new(ax)
@@ -196,18 +212,9 @@ def _scatter(ax: Axes, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
 
 
 def _pairs(true: Any, predicted: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    t, p = _numbers(true, "true"), _numbers(predicted, "predicted")
+    t, p = numbers_of(true, "true"), numbers_of(predicted, "predicted")
     _check_lengths(t, p, "true", "predicted")
     return t, p
-
-
-def _numbers(values: Any, name: str) -> npt.NDArray[Any]:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim not in (1, 2) or array.size != len(array) or not array.size:
-        raise InputError(f"{name} must be one number for each record, [records]; got the shape {list(array.shape)}")
-    if not np.isfinite(array).all():
-        raise InputError(f"{name} holds values that are not finite, which have no place in a picture; leave them out")
-    return array.reshape(-1)
 
 
 def _check_lengths(a: npt.NDArray[Any], b: npt.NDArray[Any], a_name: str, b_name: str) -> None:

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.errors import InputError, shown
 from gdkernels.plots import style
+from gdkernels.plots.given import (
+    checked_landscape,
+    checked_limits,
+    checked_path,
+    checked_paths,
+    checked_points,
+    checked_text,
+)
 from gdkernels.plots.landscape import Floats, Landscape, Path, Point, SingleParameter
 
 if TYPE_CHECKING:
@@ -62,6 +69,8 @@ def error_over_weight(
     InputError
         For a parameter that the network does not have, or limits that are none.
     """
+    landscape, path, limits = checked_landscape(landscape), checked_path(path), checked_limits(limits)
+    points, label = checked_points(points), parameter if label is None else checked_text("label", label)
     at = landscape.here if path is None else path.points[0]
     one = SingleParameter.of(parameter)
     steps = np.array([[one.read(at)]]) if path is None else path.along(one)
@@ -79,7 +88,7 @@ def error_over_weight(
         steps[0], heights[:1], "o", color=style.RED, markersize=9, markeredgecolor="white", label="_start", zorder=4
     )
     _frame(ax, shown, [*errors, *heights])
-    style.dress(ax, title="Gradient descent on one parameter", x=label or parameter, y="error (mean per record)")
+    style.dress(ax, title="Gradient descent on one parameter", x=label, y="error (mean per record)")
     ax.legend(frameon=False)
     return ax
 
@@ -113,8 +122,8 @@ def several_starts(
     InputError
         As for `error_over_weight`, and where there are no paths.
     """
-    if not paths:
-        raise InputError("several_starts needs a path at least")
+    landscape, paths, limits = checked_landscape(landscape), checked_paths(paths), checked_limits(limits)
+    points, label = checked_points(points), parameter if label is None else checked_text("label", label)
     one = SingleParameter.of(parameter)
     ax = style.axes_or_new(ax)
     everywhere = np.concatenate([path.along(one) for path in paths])
@@ -135,7 +144,7 @@ def several_starts(
     _frame(ax, shown, errors)
     best, at = min(reached)
     ax.annotate(f"lowest: {style.number(best)}", (at, best), xytext=(0, -18), textcoords="offset points", ha="center")
-    style.dress(ax, title="Several starts, several minima", x=label or parameter, y="error (mean per record)")
+    style.dress(ax, title="Several starts, several minima", x=label, y="error (mean per record)")
     # Below the axes, which the curve fills.
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.0, -0.15), ncols=2)
     return ax
@@ -151,8 +160,6 @@ def _curve(
     landscape: Landscape, one: SingleParameter, at: Point, limits: tuple[float, float], points: int
 ) -> tuple[tuple[float, float], Floats, Floats]:
     """Return the limits, and values between them with the errors there."""
-    if not (np.isfinite(limits).all() and limits[0] < limits[1]):
-        raise InputError(f"limits must be a pair (least, greatest), got {shown(limits)}")
     values = np.linspace(*limits, points)
     return limits, values, landscape.errors([one], values[:, None], at=at)
 

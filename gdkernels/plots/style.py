@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gdkernels.errors import InputError, shown
+from gdkernels.system.given import is_one_of, items_of
 from gdkernels.system.libraries import lack_of
+from gdkernels.system.ranges import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,13 +66,19 @@ def panels(rows: int, columns: int, *, projections: Sequence[str | None] = (None
     projections
         That of each panel, repeated as needed: None, or "3d".
     """
+    for name, value in (("rows", rows), ("columns", columns)):
+        if not whole(1).has(value):
+            raise InputError(f"{name} must be {whole(1).wanted}, got {shown(value)}")
+    known = items_of(projections) or ()
+    if not known or not all(projection is None or is_one_of(projection, ("3d",)) for projection in known):
+        raise InputError(f'projections must be a list of None and "3d", got {shown(projections)}')
     require()
     from gdkernels.plots.figure import NotebookFigure
 
     width, height = _PANEL_INCHES
     figure = NotebookFigure(figsize=(columns * width, rows * height), layout="constrained")
     places = range(rows * columns)
-    chosen = [projections[k % len(projections)] for k in places]
+    chosen = [known[k % len(known)] for k in places]
     return figure, [figure.add_subplot(rows, columns, k + 1, projection=chosen[k]) for k in places]
 
 
@@ -82,7 +90,10 @@ def axes_or_new(ax: Axes | None, *, projection: str | None = None) -> Any:
     InputError
         For what is not matplotlib's Axes.
     """
-    if ax is not None and not hasattr(ax, "get_figure"):
+    require()
+    from matplotlib.axes import Axes
+
+    if ax is not None and not isinstance(ax, Axes):
         raise InputError(f"ax must be the Axes of matplotlib to draw on, or None for a new figure, got {shown(ax)}")
     return panels(1, 1, projections=(projection,))[1][0] if ax is None else ax
 

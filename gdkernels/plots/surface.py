@@ -10,7 +10,9 @@ import numpy as np
 from gdkernels.errors import InputError
 from gdkernels.errors import shown as told
 from gdkernels.plots import style
+from gdkernels.plots.given import checked_landscape, checked_limits, checked_path, checked_points, checked_texts
 from gdkernels.plots.landscape import Floats, Landscape, Path, SingleParameter
+from gdkernels.system.given import items_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -188,18 +190,21 @@ class _View:
         points: int,
         labels: tuple[str, str] | None,
     ) -> _View:
-        parameters = (SingleParameter.of(names[0]), SingleParameter.of(names[1]))
+        landscape, path, points = checked_landscape(landscape), checked_path(path), checked_points(points)
+        first, second = checked_texts("parameters", names, 2)
+        shown_names = (first, second) if labels is None else checked_texts("labels", labels, 2)
+        parameters = (SingleParameter.of(first), SingleParameter.of(second))
         if parameters[0] == parameters[1]:
-            raise InputError(f"a surface needs two different parameters, not {names[0]!r} twice")
+            raise InputError(f"a surface needs two different parameters, not {first!r} twice")
         at = landscape.here if path is None else path.points[-1]
         if limits is None:
             shown = np.array([[p.read(at) for p in parameters]]) if path is None else path.along(*parameters)
             limits = _limits(shown)
-        elif not all(np.isfinite(pair).all() and pair[0] < pair[1] for pair in limits):
-            raise InputError(f"limits must be two pairs (least, greatest), got {told(limits)}")
+        else:
+            limits = _checked_pairs(limits)
         a, b = np.meshgrid(*(np.linspace(*pair, points) for pair in limits))
         errors = landscape.errors(parameters, np.stack([a, b], axis=-1), at=at)
-        return cls(landscape, parameters, labels or names, limits, at, a, b, errors)
+        return cls(landscape, parameters, (shown_names[0], shown_names[1]), limits, at, a, b, errors)
 
     @property
     def even(self) -> bool:
@@ -217,6 +222,17 @@ class _View:
         low, high = float(finite.min()), float(finite.max())
         high = high if high > low else low + 1.0
         return low + (high - low) * np.linspace(0, 1, _LEVELS) ** 2, PowerNorm(0.5, low, high)
+
+
+def _checked_pairs(limits: Any) -> tuple[tuple[float, float], tuple[float, float]]:
+    pairs = items_of(limits)
+    try:
+        first, second = map(checked_limits, pairs or ())
+        if first is not None and second is not None:
+            return first, second
+    except ValueError:  # another number of pairs, or what is no pair
+        pass
+    raise InputError(f"limits must be two pairs (least, greatest), got {told(limits)}")
 
 
 def _limits(shown: Floats) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -36,6 +36,8 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[Any] | slice
 
+_SHOWN = 4  # levels of text in its repr
+
 
 @dataclass(frozen=True)
 class Text:
@@ -61,6 +63,10 @@ class Text:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def __repr__(self) -> str:
+        more = f", … ({len(self.levels):,} in all)" if len(self.levels) > _SHOWN else ""
+        return f"Text({len(self):,} records of {', '.join(map(repr, self.levels[:_SHOWN]))}{more})"
 
     def copy(self) -> Text:
         """Return the same column without the records that it was taken from."""

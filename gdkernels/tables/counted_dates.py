@@ -1,4 +1,4 @@
-"""Numbers that may be dates: months as in 202401, and seconds or days of a count. They may as well be others."""
+"""Numbers that may be dates or times: figures as in 202401, 231028 or 1745, and counts since a day. Or else others."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ _TIMES = re.compile(
 )
 
 
+_CLOCK = re.compile(r"time|hour|clock|zeit|uhr|stunde|hora|heure|(?:^|_)(?:dep|arr)(?:$|_)", re.IGNORECASE)
+_SHORT = "year, month, day"
+_LOOK = 1_000  # of more numbers, the first ones show nearly always that they are something else
+
+
 def like_dates(name: str, values: Floats) -> str:
     """Return what you should know of numbers that may be dates; nothing of others.
 
@@ -40,6 +45,14 @@ def like_dates(name: str, values: Floats) -> str:
             f"may be months, such as {number_text(high)}, and is read as a number, which jumps from 12 to 101 where a "
             f"year ends: say {keyword('read', {name: '%Y%m'})} if they are"
         )
+    if figures := _figures_of_days(present, low, high):
+        write = f"say {keyword('read', {name: '%y%m%d'})}" if figures == _SHORT else "write them as 2024-01-31"
+        return f"may be dates, such as {number_text(high)} ({figures}), and is read as a number: {write} if they are"
+    if high <= 2400 and _CLOCK.search(name) and _are_clocks(present):
+        return (
+            f"may be times of day, such as {number_text(high)}, and is read as a number, which jumps from 59 to 100 in "
+            "each hour: write them as 17:45 if they are"
+        )
     for unit, factor in _UNITS.items():
         if low >= _FIRST * factor and high < _LAST * factor and _TIMES.search(name):
             days = " to ".join(f"{datetime.fromtimestamp(end / factor, UTC):%Y-%m-%d}" for end in (low, high))
@@ -54,6 +67,44 @@ def like_dates(name: str, values: Floats) -> str:
             "or weekdays matter"
         )
     return ""
+
+
+def _figures_of_days(values: Floats, low: float, high: float) -> str:
+    """Return in which order numbers have the figures of a year, a month and a day; nothing where one is no such day."""
+    if low >= 100101 and high <= 991231 and _are_days(values, year=10_000, month=100, day=1):
+        return _SHORT
+    for years in ((1300, 1500), (2400, 2600)):  # of Iran and Islam, and of Thailand
+        if low >= years[0] * 10_000 and high < years[1] * 10_000 and _are_days(values, year=10_000, month=100, day=1):
+            return "year, month, day of a calendar of its own"
+    if low >= 1011900 and high <= 31122099:
+        if _are_days(values, year=1, month=10_000, day=1_000_000):
+            return "day, month, year"
+        if _are_days(values, year=1, month=1_000_000, day=10_000):
+            return "month, day, year"
+    return ""
+
+
+def _are_days(values: Floats, *, year: int, month: int, day: int) -> bool:
+    """Return whether all are whole and hold a month and a day, where they are divided by these.
+
+    A year at their end, which is divided by 1, is one of 1900 to 2099.
+    """
+    for numbers in (values[:_LOOK], values):
+        whole = numbers.astype(np.int64)
+        months, days = whole // month % 100, whole // day % 100
+        sound = (whole == numbers) & (months >= 1) & (months <= 12) & (days >= 1) & (days <= 31)
+        if year == 1:
+            sound &= (whole % 10_000 >= 1900) & (whole % 10_000 < 2100)
+        if not sound.all():
+            return False
+    return len(np.unique(values)) >= _FEWEST and len(np.unique(values // month)) > 1
+
+
+def _are_clocks(values: Floats) -> bool:
+    """Return whether all are whole, and end with the minutes of an hour, of which many are there."""
+    times = np.unique(values)
+    minutes = times % 100
+    return bool((times == np.round(times)).all() and (minutes < 60).all() and len(np.unique(minutes)) > 2 * _FEWEST)
 
 
 def _are_months(values: Floats) -> bool:

@@ -59,6 +59,7 @@ _FIGURES = {
     "z": r"(?P<z>z|utc|gmt|[-+][0-9]{2}:?[0-9]{2})",
 }
 _NINES = str.maketrans("12345678", "99999999")
+_MIDNIGHT = re.compile(r"(?<=[0-9][T ])24(?=:?00(?::?00(?:[.,]0+)?)?(?:[Zz+-]|$))")  # that ends a day
 _LONGEST = 40  # characters: no date is longer
 # A cheap test that most other text fails: it has other signs, or another word.
 _SIGNS, _WORD = re.compile(r"[\w\s./:,+-]+"), re.compile(r"[^\W\d_]+")
@@ -121,6 +122,11 @@ def _of_iso(cell: str) -> datetime | None:
     try:
         return datetime.fromisoformat(cell)
     except ValueError:
+        pass
+    begin, ends = _MIDNIGHT.subn("00", cell)
+    try:
+        return datetime.fromisoformat(begin) + timedelta(days=1) if ends else None
+    except (ValueError, OverflowError):
         return None
 
 
@@ -159,10 +165,13 @@ def _moment(found: dict[str, str | None]) -> datetime | None:
         if not 1 <= int(figures) <= 12:
             return None
         hour = int(figures) % 12 + (12 if (found.get("p") or "a").lower() == "p" else 0)
+    minute, second = int(found.get("M") or 0), int(found.get("S") or 0)
     fraction = int((found.get("f") or "0").ljust(6, "0")[:6])
+    ends_day = hour == 24 and "d" in found and not minute + second + fraction
     try:
-        moment = datetime(year, month, day, hour, int(found.get("M") or 0), int(found.get("S") or 0), fraction)
-    except ValueError:
+        moment = datetime(year, month, day, 0 if ends_day else hour, minute, second, fraction)
+        moment += timedelta(days=ends_day)
+    except (ValueError, OverflowError):
         return None
     return moment if (zone := found.get("z")) is None else moment.replace(tzinfo=_zone(zone))
 

@@ -29,6 +29,11 @@ _PIECE = 16_384  # records looked at at a time
 WHOLE = 2.0**53  # from here on, float64 cannot tell whole numbers apart
 
 _ID = re.compile(r"(^|[\s_.\-#])(p?id|uuid|guid|key|index|idx|nr|no|number|code)\.?$", re.IGNORECASE)
+# What people are called by, and goods are sold under: figures that nobody adds up.
+_CALLED = re.compile(
+    r"(^|[\s_.\-])(phone|tel|telephone|telefon|mobile|cell|fax|isbn|ean|gtin|upc|imei|iban|ssn|siret|siren|barcode)([\s_.\-]|$)",
+    re.IGNORECASE,
+)
 _PLACE = re.compile(r"(^|[\s_.\-])(zip|zip_?code|postcode|plz|postal)\.?$", re.IGNORECASE)
 _CAMEL_ID = re.compile(r"[a-z](Id|ID|Key|Index)$")
 
@@ -314,7 +319,7 @@ def are_whole(values: Floats) -> bool:
 
 def is_code(name: str, values: Floats) -> bool:
     """Return whether numbers may be codes: whole, several records to each, and under a name of such."""
-    if not (_ID.search(name) or _CAMEL_ID.search(name) or _PLACE.search(name)):
+    if not any(names.search(name) for names in (_ID, _CAMEL_ID, _PLACE, _CALLED)):
         return False
     present = values[np.isfinite(values)]
     if not len(present) or present.min() < 0 or not are_whole(present):
@@ -331,6 +336,6 @@ def _identifier(name: str, values: Floats) -> str | None:
         return None
     if span == len(values) - 1:
         return NUMBERING
-    if _ID.search(name) or _CAMEL_ID.search(name):
+    if any(names.search(name) for names in (_ID, _CAMEL_ID, _CALLED)):
         return "an identifier: integers that all differ, under such a name"
     return None

@@ -18,13 +18,23 @@ __all__ = ["PLAIN", "NumberFormat", "is_code", "is_loss", "number_formats_of", "
 _STYLES = ((".", ""), (".", ","), (".", " "), (".", "'"), (",", ""), (",", "."), (",", " "), (",", "'"))
 
 _CURRENCY = r"[$€£¥₹₽₩₺₪]|(?:US|A|C|R|NZ|HK|S)\$|CHF|EUR|USD|GBP|JPY|INR|AUD|CAD|SEK|NOK|DKK|PLN|Rs\.?|kr\.?|zł|Fr\.?"
-_UNIT = rf"%|‰|{_CURRENCY}|[^\W\d_][^\W\d_./²³·]{{0,11}}(?:[./][^\W\d_]{{1,6}}[²³]?|[²³])?|[°º′″][^\W\d_]?"
+# To Python, ² and ½ are letters of words; no unit begins with them, as in 5² or 5½.
+_NO_LETTER = r"\W\d_\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u209c\u2150-\u218b\u2460-\u24ff"
+_UNIT = (
+    rf"%|‰|{_CURRENCY}|[^{_NO_LETTER}][^{_NO_LETTER}./·]{{0,11}}(?:[./][^{_NO_LETTER}]{{1,6}}[²³]?|[²³])?"
+    rf"|[°º′″][^{_NO_LETTER}]?|[\u2103\u2109\u3380-\u33df]"
+)
 _CELL = re.compile(
     rf"(?P<sign>[-+]?)(?:(?P<before>{_CURRENCY})\s*)?(?P<inner>[-+]?)"
     rf"(?P<body>[0-9][0-9., ']*?|[.,][0-9]+)(?P<exponent>[eE][-+]?[0-9]+)?\s*(?P<after>{_UNIT})?"
 )
 # Accountants put a loss into parentheses, and some systems put the minus behind the figures.
-_LOSS = re.compile(rf"(?P<before>{_CURRENCY})?\s*\((?P<inner>[^()+-]*)\)|(?P<figures>[^()+-]*[0-9.,])\s?-")
+_LOSS = re.compile(rf"(?P<before>{_CURRENCY})?\s*\((?P<inner>[^()+-]*)\)|(?P<figures>[^()+-]*[0-9])\s?-")
+# A price without a fraction has a dash in its place: 5,- or 5.-- or 5:-
+_DASH = re.compile(r"(?:(?<=[0-9][.,])(?:--?|\u2014)|(?<=[0-9]):-)(?=\s|$)")
+_POWER = re.compile(r"(?<=[0-9\s])([cdkm]?m|ft|in)\^?([23])$")  # 5 m2, 5 m^2
+_RAISED = {"2": "\u00b2", "3": "\u00b3"}
+_MINUSES = ("-", "\u2010", "\u2011", "\u2012", "\u2013", "\u2212")
 _CODE = re.compile(r"[-+]?0[0-9]+(?:[.,][0-9]*)?")
 _PHONE = re.compile(r"\+[0-9]{7,}")
 _NINES = str.maketrans("12345678", "99999999")
@@ -61,14 +71,14 @@ class NumberFormat:
         ValueError
             If it is none: any number but one with the figures 1234.5.
         """
-        found = _EXAMPLE.fullmatch(in_ascii(example))
+        found = _EXAMPLE.fullmatch(_with_power(in_ascii(example)))
         if found is None or found["group"] == found["decimal"]:
             raise ValueError(f"{example!r} is no example of a number")
         return cls(found["decimal"], found["group"], found["before"].strip(), found["after"].strip())
 
     def value(self, cell: str) -> float | None:
         """Return the number that a cell without spaces around it spells in this format; None where it does not."""
-        text = _with_sign(in_ascii(cell))
+        text = _usual(in_ascii(cell))
         found = _layout(_shape(text))
         if found is None:
             return plain_number(cell) if self == PLAIN else None
@@ -102,20 +112,28 @@ def is_code(cell: str) -> bool:
 
 
 def is_loss(cell: str) -> bool:
-    """Return whether a cell that is a number is negative without a minus before it: ``(5)`` or ``5-``."""
-    return cell[-1:] in (")", "-", "\u2212")
+    """Return whether a cell that is a number is negative without a minus before it: ``(5)`` or ``5-``, not ``5,-``."""
+    return cell[-1:] == ")" or (cell[-1:] in _MINUSES and not _DASH.search(in_ascii(cell)))
 
 
-def _with_sign(text: str) -> str:
-    """Return a number of `is_loss` with its minus in front."""
+def _usual(text: str) -> str:
+    """Return a number of `is_loss` with its minus in front, a price without its dash, and square metres as m²."""
+    if not text[-1:].isdigit():
+        text = _DASH.sub("", text)
+    elif text[-1] in _RAISED:
+        text = _with_power(text)
     if not is_loss(text) or (found := _LOSS.fullmatch(text)) is None:
         return text
     return f"-{found['before'] or ''}{(found['inner'] or found['figures'] or '').strip()}"
 
 
+def _with_power(text: str) -> str:
+    return _POWER.sub(lambda found: found[1] + _RAISED[found[2]], text)
+
+
 def number_formats_of(cell: str) -> tuple[NumberFormat, ...]:
     """Return the formats that a cell without spaces around it follows, the likeliest first."""
-    text = _with_sign(in_ascii(cell))
+    text = _usual(in_ascii(cell))
     if _CELL.fullmatch(text) is None:  # as most text shows at its first character
         return (PLAIN,) if plain_number(cell) is not None else ()  # infinity
     found = _layout(_shape(text))

@@ -14,6 +14,7 @@ from gdkernels.tables.arrays import read_npy, read_npz
 from gdkernels.tables.builtin import BUILT_IN, read_built_in
 from gdkernels.tables.cells import Cells
 from gdkernels.tables.column_data import Column, finding_of
+from gdkernels.tables.column_names import column_names
 from gdkernels.tables.evidence import Evidence
 from gdkernels.tables.frames import ARROW, PARQUET, read_frame
 from gdkernels.tables.joining import joined, settled_table
@@ -95,6 +96,14 @@ def parts(
     """
     if not whole(1).has(records):
         raise InputError(f"records must be {whole(1).wanted}, got {shown(records)}")
+    known = findings is None or isinstance(findings, Mapping)
+    if not known or not all(isinstance(finding, Finding) for finding in (findings or {}).values()):
+        raise InputError(
+            f"findings must be a mapping from names of columns to a Finding, or None, got {shown(findings)}"
+        )
+    if options is not None and not isinstance(options, TextOptions):
+        raise InputError(f"options must be TextOptions or None, got {shown(options)}")
+    used = column_names("used", used)
     if (paths := paths_of(data)) is None:
         table = table_of(data, findings, used)
         if findings is not None:

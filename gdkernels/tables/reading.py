@@ -37,7 +37,7 @@ _NUMBER_GAPS = (
     *("", "#div/0!", "#n/a", "#null!", "#num!", "#ref!", "#value!", "(null)", "-", "--", "---", ".", "...", "<na>"),
     *("?", "n.a.", "n/a", "na", "nan", "nat", "none", "null", "\\n", "–", "—"),
 )
-_DATE_GAPS = (*_NUMBER_GAPS, "0000-00-00", "0000-00-00 00:00:00", "unknown")
+_DATE_GAPS = (*_NUMBER_GAPS, "0000-00-00", "0000-00-00 00:00:00", "00/00/0000", "00.00.0000", "unknown")
 _BOOLEAN = "true/false"
 _TEXT = "text"
 
@@ -193,6 +193,8 @@ class Doubt:
         """Return the problem and the advice: to take the column as text or leave it out, or `otherwise`."""
         shown = repr(self.cell if len(self.cell) <= 40 else self.cell[:40] + "…")
         text = otherwise or f"say {keyword('categorical', [name])} or {keyword('ignore', [name])}"
+        if self.cell == name:
+            return f"{shown} is the name of the column: if it is a header in the middle, remove it, or {text}"
         if self.formats:
             reads = " or ".join(keyword("read", {name: words}) for words in self.formats)
             return f"{shown} {self.what}; say {reads}, or {text}"

@@ -28,6 +28,11 @@ _KINDS = {
     b"\x89PNG": ("a picture", "write the table that it shows to a CSV file"),
     b"\xff\xd8\xff": ("a picture", "write the table that it shows to a CSV file"),
     b"\x89HDF": ("an HDF5 file", "save its table as CSV or Parquet, or its array as NPY"),
+    b"MATLAB 5": ("a MATLAB file", "read it by scipy.io.loadmat, and pass its array"),
+    b"<stata_d": ("a Stata file", "read it by pandas.read_stata, and pass that frame"),
+    b"$FL2": ("an SPSS file", "read it by pandas.read_spss, and pass that frame"),
+    b"HEADER R": ("a SAS transport file", "read it by pandas.read_sas, and pass that frame"),
+    b"Obj\x01": ("an Avro file", "save its table as CSV or Parquet"),
 }
 _MARKUP = ("<!doctype html", "<html", "<?xml", "<table")
 
@@ -93,6 +98,10 @@ def _archive(path: Path) -> tuple[str, str] | None:
 
 def _text(start: bytes) -> tuple[str, str] | None:
     text = start.decode("utf-8-sig", errors="replace").lstrip()
+    if text.startswith("version https://git-lfs"):
+        return "a pointer of Git LFS in place of a table", "run git lfs pull, which brings the file itself"
+    if text.lower().startswith("@relation"):
+        return "an ARFF file", "replace all up to @data by one line of the names that it has, with commas between"
     if text.lower().startswith(_MARKUP):
         return "a web page or XML, whatever its name", f"open it in a browser or a spreadsheet program, {_AS_CSV}"
     if text[:1] in ("{", "[") and _is_json(text):

@@ -41,6 +41,9 @@ class Table:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
 
+    def __repr__(self) -> str:
+        return f"Table({len(self):,} records of {self.source}: {listed(self.names)})"
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.columns)
@@ -67,6 +70,8 @@ class Table:
         InputError
             For columns of different lengths, or none, and for values that are neither numbers nor text.
         """
+        if not isinstance(columns, Mapping):
+            raise InputError(f"columns must be a mapping from names to values, got {shown(columns)}")
         read: dict[str, Column] = {}
         for name, values in columns.items():
             try:
@@ -102,7 +107,10 @@ def no_column(name: str, names: Sequence[str], source: str, said_by: str | None 
     close = [lower[found] for found in get_close_matches(name.lower(), lower, n=3)]
     guess = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     single = len(names) == 1 and name in names[0]  # as where colons or spaces divide the cells
-    divided = "; a comma, a semicolon, a tab or a bar divides the cells of a text file" if single else ""
+    divided = ""
+    if single:
+        divided = "; a comma, a semicolon, a tab or a bar divides the cells of a text file: put one of these there"
+        divided += ", or pass the frame that pandas.read_csv makes of it, with sep=r'\\s+' for blanks"
     return InputError(f"{source} has no column {name!r}.{guess} It has {listed(names)}{divided}")
 
 

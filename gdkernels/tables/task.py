@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdkernels.errors import InputError, shown
+from gdkernels.errors import InputError, keyword, shown
 from gdkernels.system.ranges import SHARE, whole
 from gdkernels.tables.column_data import Text, numbers_in
-from gdkernels.tables.table import Table
+from gdkernels.tables.column_names import column_names
+from gdkernels.tables.table import Table, no_column
 
 __all__ = ["TASKS", "folds", "split", "task_of"]
 
@@ -22,10 +23,25 @@ def task_of(table: Table, targets: tuple[str, ...]) -> str:
 
     Classes are text, or whole numbers of which there are few: at most 20 different ones, and at most one for each 20
     records, so that a short list of measured numbers is not taken for classes.
+
+    Raises
+    ------
+    InputError
+        For columns that the table does not have, or no table.
     """
-    if len(targets) > 1:
+    if not isinstance(table, Table):
+        raise InputError(
+            f"table must be a gdkernels.tables.Table, as gdkernels.tables.read returns, got {shown(table)}"
+        )
+    names = column_names("targets", targets)
+    for name in names:
+        if name not in table.columns:
+            raise no_column(name, table.names, table.source, "targets")
+    if not names:
+        raise InputError(f"{keyword('targets')} must name a column at least")
+    if len(names) > 1:
         return "regression"
-    column = table.columns[targets[0]]
+    column = table.columns[names[0]]
     if isinstance(column, Text):
         return "classification"
     distinct = np.unique(numbers_in(column))
@@ -54,6 +70,7 @@ def split(
         if not allowed.has(value):
             raise InputError(f"{name} must be {allowed.wanted}, got {shown(value)}")
     _check_generator(generator)
+    labels = _checked_labels(labels, n)
     if share == 0:
         return np.arange(n), np.arange(0)
     held = max(1, round(share * n))
@@ -85,6 +102,7 @@ def folds(
         if not allowed.has(value):
             raise InputError(f"{name} must be {allowed.wanted}, got {shown(value)}")
     _check_generator(generator)
+    labels = _checked_labels(labels, n)
     if n < count:
         raise InputError(f"{n:,} records are too few for {count} parts; add some")
     rows = generator.permutation(n)
@@ -98,6 +116,21 @@ def folds(
 def _check_generator(generator: object) -> None:
     if not isinstance(generator, np.random.Generator):
         raise InputError(f"generator must be a numpy.random.Generator, got {shown(generator)}")
+
+
+def _checked_labels(labels: Any, n: int) -> npt.NDArray[Any] | None:
+    """Return classes [n], with `InputError` for what is none."""
+    if labels is None:
+        return None
+    try:
+        found = np.asarray(labels)
+        if found.dtype.kind == "O":
+            np.unique(found)
+    except (TypeError, ValueError):  # lists of several lengths, or what cannot be sorted
+        found = np.empty(())
+    if found.shape != (n,) or found.dtype.kind not in "biufOUS":
+        raise InputError(f"labels must be classes as numbers or text, one for each of {n:,} rows, got {shown(labels)}")
+    return found
 
 
 def _shares(sizes: Indices, total: int) -> Indices:

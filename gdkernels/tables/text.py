@@ -28,6 +28,7 @@ __all__ = ["DELIMITERS", "TextOptions", "read_text"]
 
 # Rows turned into columns at a time: of more, Python's garbage collector would look through them again and again.
 _ROWS = 256
+_PREAMBLE, _NEXT = 50, 5  # lines above a table, as banks write them, and records that show where one begins
 _BLOCK = 64  # times so many make a block of cells
 _PART = 1 << 25  # characters: with these, a part is large enough, however few its records are
 
@@ -120,7 +121,7 @@ def _wrong(path: Path, encoding: str, form: TextForm, problem: str = "") -> Inpu
                 before = ends
                 rows = [row]
                 if (row or width == 1) and len(row) != width and not _mend(rows, width):
-                    return _ragged(path, form, row, ends)
+                    return _ragged(path, form, row, ends, _widths(reader))
                 if any(_swallows(cell, form) for cell in row):
                     return InputError(
                         f"line {begins:,} of {path}: a quoted cell that begins there holds whole records up to line "
@@ -135,14 +136,29 @@ def _wrong(path: Path, encoding: str, form: TextForm, problem: str = "") -> Inpu
     return InputError(f"line {begins:,} of {path}: {problem}")
 
 
-def _ragged(path: Path, form: TextForm, row: Sequence[str], line: int) -> InputError:
-    """Return the error for a record with too many or too few cells."""
+def _widths(reader: Iterator[list[str]]) -> set[int]:
+    """Return how many cells the next few records have."""
+    try:
+        return {len(row) for row in islice(reader, _NEXT) if row}
+    except csv.Error:
+        return set()
+
+
+def _ragged(path: Path, form: TextForm, row: Sequence[str], line: int, following: set[int]) -> InputError:
+    """Return the error for a record with too many or too few cells; `following` is how many the next ones have."""
     names, cells = len(form.names), len(row)
     more = ""
     if row[:1] and row[0].startswith(COMMENT):
         more = f", or leave it out if it is a comment, as its {COMMENT} says"
+    elif line == form.skipped + 2 and cells == names + 1:
+        more = (
+            f"; if the first cell of each is the name of a record, as R writes them, name that column too; or say "
+            f"{keyword('skip_rows', form.skipped + 1)} if the line before is a title"
+        )
     elif line == form.skipped + 2:
         more = f", or say {keyword('skip_rows', form.skipped + 1)} if the line before is a title"
+    elif line <= form.skipped + _PREAMBLE and following == {cells}:
+        more = f", or say {keyword('skip_rows', line - 1)} if it names the columns, and what is above it is no table"
     return InputError(
         f"line {line:,} of {path} has {cells} {'cell' if cells == 1 else 'cells'}, the header {names} "
         f"names (delimiter: {DELIMITERS[form.delimiter]}); give it as many{more}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import re
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,6 +31,7 @@ _LOOK = 20  # records that are looked at to tell a header from a record
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _NOTHING = " \r\n" + "".join(DELIMITERS)  # a line of these holds no cell
 COMMENT = "#"
+_RULE = re.compile(r"\s*(?::?-{3,}:?)?\s*")  # below the header of a table in Markdown
 UNDIVIDED = "expected after"  # in what the csv module says where a quote closes and its cell goes on
 _log = logging.getLogger("gdkernels")
 
@@ -117,6 +119,11 @@ def form_of(path: Path, encoding: str, options: TextOptions) -> TextForm:
         raise InputError(
             f"{line} of {path} is a single name, but the next lines have {title[1]} cells each (delimiter: "
             f"{DELIMITERS[title[0]]}); if it is a title, say {keyword('skip_rows', skipped + 1)}"
+        )
+    if records and all(map(_RULE.fullmatch, records[0])):
+        raise InputError(
+            f"{path} is a table for people to read, with a line of dashes below its header: remove that line, and the "
+            "bars at both ends of each line"
         )
     if blank:
         lines = f"line {skipped:,}" if blank == 1 else f"lines {skipped - blank + 1:,} to {skipped:,}"

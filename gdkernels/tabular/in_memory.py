@@ -17,32 +17,33 @@ from gdkernels.tables import Preparation, Table
 from gdkernels.tables.cross_fit import CrossFit
 from gdkernels.tables.kinds import reread
 from gdkernels.tables.outcomes import labels
-from gdkernels.tables.target_columns import checked_targets, with_targets
-from gdkernels.tabular.cross_validation import CrossValidation
-from gdkernels.tabular.decisions import decided
-from gdkernels.tabular.drift import ColumnProfile, profiles_of
-from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
-from gdkernels.tabular.fitting import PreparedRows, balanced
-from gdkernels.tabular.holdout import check_test_file, measured_on
-from gdkernels.tabular.hyperparameters import (
+from gdkernels.tables.target_columns import with_targets
+from gdkernels.tabular.evaluating.evaluation import Evaluation, EvaluationInParts
+from gdkernels.tabular.evaluating.holdout import check_test_file, measured_on
+from gdkernels.tabular.evaluating.remarks import remarks_after, remarks_on
+from gdkernels.tabular.model.drift import ColumnProfile, profiles_of
+from gdkernels.tabular.model.prediction import PreparedNetwork
+from gdkernels.tabular.networks.cross_validation import CrossValidation
+from gdkernels.tabular.networks.fitting import PreparedRows, balanced
+from gdkernels.tabular.networks.hyperparameters import (
     explanation_of,
     network_arguments,
     run_arguments,
     settings_as_told,
     trainer_arguments,
 )
-from gdkernels.tabular.prediction import PreparedNetwork
-from gdkernels.tabular.preparing import learned_preparation
+from gdkernels.tabular.networks.search import search_rows, searched
+from gdkernels.tabular.networks.search_results import Search
+from gdkernels.tabular.networks.splits import RowSplit, split_rows, unasked
+from gdkernels.tabular.networks.stopping_together import StoppingTogether
+from gdkernels.tabular.networks.training_plan import Prepared, TrainingPlan
 from gdkernels.tabular.ranks import agree_on_data, agree_on_networks, by_ranks
-from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
-from gdkernels.tabular.search import Search, search_rows, searched
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.splits import RowSplit, split_rows, unasked
-from gdkernels.tabular.stopping_together import StoppingTogether
-from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
-from gdkernels.tabular.time_order import in_time_order
-from gdkernels.tabular.training_plan import Prepared, TrainingPlan
+from gdkernels.tabular.settings.targets import Goal, check_range, network_targets, truth_of
+from gdkernels.tabular.trials.decisions import decided
+from gdkernels.tabular.trials.preparing import learned_preparation
+from gdkernels.tabular.trials.time_order import in_time_order
 from gdkernels.training.history import History
 
 __all__ = ["fit_in_memory"]
@@ -58,78 +59,92 @@ def fit_in_memory(settings: TabularSettings, table: Table) -> TabularResult:
     DivergenceError
         If training diverges.
     """
-    group, table = joined(settings.group), reread(table, settings.choices)
-    if settings.drop_missing:
-        table = with_targets(table, settings.target)
-    targets = checked_targets(table, settings.target, settings.task_said)
-    settings.choices.check_targets(targets)
-    settings.split.check_targets(targets)
-    task, loss = task_and_loss(settings, table, targets)
-    splitting = search_rows(settings) if settings.searches else settings
-    rows = split_rows(splitting, table, labels(table, targets[0]) if task == "classification" else None)
-    counts, learn = rows.counts, len(rows.learn)
-    with phase("trying"):
-        decisions = decided(settings, table, targets, task, loss, rows.networks)
-        remarks = [*decisions.remarks, *in_time_order(settings, table, targets, task, loss)]
-    table = reread(table, decisions.choices)
-    with phase("preparing"):
-        preparation = learned_preparation(
-            settings,
-            table,
-            targets,
-            decisions.choices,
-            task=task,
-            loss=loss,
-            rows=rows.learn,
-            offsets=decisions.offsets,
-        )
-        y = preparation.transform_targets(table)
-        x, profiles = _inputs(preparation, table, rows.learn)
-    remarks += [*remarks_on(settings, table, preparation, rows.learn), *unasked(settings, learn)]
-    check_range(y, table, preparation, settings.precision)
+    group = joined(settings.group)
+    ready = _ReadyTable.of(settings, table)
+    preparation, goal, rows, counts = ready.preparation, ready.goal, ready.rows, ready.rows.counts
     check_test_file(group, settings, preparation)
-    outputs, network_y = network_targets(preparation, loss, y)
-    network = network_arguments(settings, task, loss, counts["train"], outputs, x[rows.learn], preparation.day_numbers)
-    trainer = trainer_arguments(settings, loss, counts["train"], encoded=network["encoding"] is not None)
+    outputs, network_y = network_targets(preparation, goal.loss, ready.y)
+    network = network_arguments(
+        settings, goal.task, goal.loss, counts["train"], outputs, ready.x[rows.learn], preparation.day_numbers
+    )
+    trainer = trainer_arguments(settings, goal.loss, counts["train"], encoded=network["encoding"] is not None)
     run = run_arguments(settings, counts["train"], counts["validation"])
 
     def prepared(chosen: npt.NDArray[Any]) -> PreparedRows:
-        weights = balanced(y[chosen]) if settings.class_weight == "balanced" else None
-        return PreparedRows(x[chosen], network_y[chosen], weights)
+        weights = balanced(ready.y[chosen]) if settings.class_weight == "balanced" else None
+        return PreparedRows(ready.x[chosen], network_y[chosen], weights)
 
-    agree_on_data(group, x, network_y)
+    agree_on_data(group, ready.x, network_y)
     agree_on_networks(group, network, trainer)
     began = time.perf_counter()
     found = _trained(settings, rows, prepared, network, trainer, run)
     seconds = time.perf_counter() - began
-    model = PreparedNetwork(found.network, preparation)
-    test: Evaluation | None
-    with phase("judging"):
-        if settings.test_file is not None:
-            test, said = measured_on(group, settings, model)
-        else:
-            truth = truth_of(preparation, table, y)[rows.test]
-            test, said = _evaluated(group, model, x[rows.test], truth), rows.said
+    test, said = _tested(settings, group, ready, PreparedNetwork(found.network, preparation))
     counts |= found.rows
     return TabularResult(
-        source=table.source,
+        source=ready.table.source,
         preparation=preparation,
         network=found.network,
         histories=tuple(found.histories),
         settings=settings_as_told(settings, found.trainer, found.run, len(found.histories)),
         rows=counts if test is None else counts | {"test": test.records},
-        class_records=_class_records(preparation, y),
+        class_records=_class_records(preparation, ready.y),
         test=test,
         test_said=said,
         separate_test=settings.test_file is not None,
-        profiles=tuple(profiles),
-        remarks=(*remarks, *remarks_after(settings, test)),
+        profiles=tuple(ready.profiles),
+        remarks=(*ready.remarks, *remarks_after(settings, test)),
         seconds=seconds,
         cross_validation=found.cross_validation,
         stopping=found.stopping,
         search=found.search,
         explanation=explanation_of(settings, network, found.trainer, counts["train"], found.run["epochs"]),
     )
+
+
+@dataclass(frozen=True)
+class _ReadyTable:
+    """A table whose columns are inputs, with what was decided on the way.
+
+    Attributes
+    ----------
+    x, y
+        The inputs and the targets of all rows, as `Preparation` makes them.
+    profiles, remarks
+        What training saw of each column, and what you should know of the table.
+    """
+
+    table: Table
+    goal: Goal
+    rows: RowSplit
+    preparation: Preparation
+    x: npt.NDArray[Any]
+    y: npt.NDArray[Any]
+    profiles: list[ColumnProfile]
+    remarks: list[str]
+
+    @classmethod
+    def of(cls, settings: TabularSettings, table: Table) -> _ReadyTable:
+        """Split the rows, decide what the table leaves open, and learn the preparation."""
+        table = reread(table, settings.choices)
+        if settings.drop_missing:
+            table = with_targets(table, settings.target)
+        goal = Goal.of(settings, table)
+        classes = labels(table, goal.targets[0]) if goal.is_classification else None
+        rows = split_rows(search_rows(settings) if settings.searches else settings, table, classes)
+        with phase("trying"):
+            decisions = decided(settings, table, goal, rows.networks)
+            remarks = [*decisions.remarks, *in_time_order(settings, table, goal)]
+        table = reread(table, decisions.choices)
+        with phase("preparing"):
+            preparation = learned_preparation(
+                settings, table, goal, decisions.choices, rows=rows.learn, offsets=decisions.offsets
+            )
+            y = preparation.transform_targets(table)
+            x, profiles = _inputs(preparation, table, rows.learn)
+        remarks += [*remarks_on(settings, table, preparation, rows.learn), *unasked(settings, len(rows.learn))]
+        check_range(y, table, preparation, settings.precision)
+        return cls(table, goal, rows, preparation, x, y, profiles, remarks)
 
 
 @dataclass(frozen=True)
@@ -184,6 +199,18 @@ def _inputs(
     if (cross_fit := CrossFit.of(preparation, own, learn)) is not None:
         x[learn] = cross_fit.transform(own, learn)
     return x, profiles_of(own, preparation, encoded[learn])
+
+
+def _tested(
+    settings: TabularSettings, group: Group, ready: _ReadyTable, model: PreparedNetwork
+) -> tuple[Evaluation | None, str]:
+    """Return the figures on the rows that measure, and which these are."""
+    with phase("judging"):
+        if settings.test_file is not None:
+            return measured_on(group, settings, model)
+        rows = ready.rows
+        truth = truth_of(ready.preparation, ready.table, ready.y)[rows.test]
+        return _evaluated(group, model, ready.x[rows.test], truth), rows.said
 
 
 def _evaluated(group: Group, model: PreparedNetwork, x: npt.NDArray[Any], truth: npt.NDArray[Any]) -> Evaluation | None:

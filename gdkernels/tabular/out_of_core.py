@@ -27,31 +27,30 @@ from gdkernels.tables.cross_fit import CrossFit
 from gdkernels.tables.kinds import reread
 from gdkernels.tables.objects import paths_of
 from gdkernels.tables.read import Data
-from gdkernels.tables.target_columns import checked_targets
-from gdkernels.tabular.conversion import PreparedFiles, converted
-from gdkernels.tabular.decisions import Decisions, decided
-from gdkernels.tabular.drift import profiles_of
-from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
-from gdkernels.tabular.fitting import PreparedRows, fit
-from gdkernels.tabular.holdout import check_test_file, measured_on
-from gdkernels.tabular.hyperparameters import (
+from gdkernels.tabular.evaluating.evaluation import Evaluation, EvaluationInParts
+from gdkernels.tabular.evaluating.holdout import check_test_file, measured_on
+from gdkernels.tabular.evaluating.remarks import remarks_after, remarks_on
+from gdkernels.tabular.in_parts.conversion import PreparedFiles, converted
+from gdkernels.tabular.in_parts.part_rules import PARTS, TEST
+from gdkernels.tabular.in_parts.survey import TableSurvey
+from gdkernels.tabular.in_parts.surveying import CELL, records_at_once, shared_survey, table_parts
+from gdkernels.tabular.model.drift import profiles_of
+from gdkernels.tabular.model.prediction import PreparedNetwork
+from gdkernels.tabular.networks.fitting import PreparedRows, fit
+from gdkernels.tabular.networks.hyperparameters import (
     explanation_of,
     network_arguments,
     run_arguments,
     settings_as_told,
     trainer_arguments,
 )
-from gdkernels.tabular.part_rules import PARTS, TEST
-from gdkernels.tabular.prediction import PreparedNetwork
-from gdkernels.tabular.preparing import learned_preparation
 from gdkernels.tabular.ranks import by_ranks, shared_on_a_machine
-from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.survey import TableSurvey
-from gdkernels.tabular.surveying import CELL, records_at_once, shared_survey, table_parts
-from gdkernels.tabular.targets import check_range, network_targets, task_and_loss, truth_of
-from gdkernels.tabular.time_order import in_time_order
+from gdkernels.tabular.settings.targets import Goal, check_range, network_targets, truth_of
+from gdkernels.tabular.trials.decisions import Decisions, decided
+from gdkernels.tabular.trials.preparing import learned_preparation
+from gdkernels.tabular.trials.time_order import in_time_order
 
 __all__ = ["fit_out_of_core", "memory_for"]
 
@@ -103,20 +102,17 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
     surveyed = shared_survey(group, settings, data, allowed)
     found, rule = surveyed.found, surveyed.rule
     counts = dict(zip(PARTS, found.counts.tolist(), strict=True))
-    targets = checked_targets(found.sample, settings.target, settings.task_said)
-    settings.choices.check_targets(targets)
-    settings.split.check_targets(targets)
     _check_counts(settings, counts)
-    task, loss = task_and_loss(settings, found.sample, targets)
+    goal = Goal.of(settings, found.sample)
     with phase("trying"):
         of_one = np.setdiff1d(found.learn, found.validation), found.validation
-        decisions = decided(settings, found.sample, targets, task, loss, [of_one])
-        remarks = [*decisions.remarks, *in_time_order(settings, found.sample, targets, task, loss)]
-    preparation = _preparation(settings, found, targets, task, loss, decisions)
+        decisions = decided(settings, found.sample, goal, [of_one])
+        remarks = [*decisions.remarks, *in_time_order(settings, found.sample, goal)]
+    preparation = _preparation(settings, found, goal, decisions)
     remarks += remarks_on(settings, reread(found.sample, decisions.choices), preparation, found.learn)
     check_test_file(group, settings, preparation)
     dtype = np.dtype(storage_dtype(settings.precision))
-    outputs, _ = network_targets(preparation, loss, preparation.transform_targets(found.sample))
+    outputs, _ = network_targets(preparation, goal.loss, preparation.transform_targets(found.sample))
     learn = found.sample.take(found.learn)
     encoded = preparation.encode(learn)
     sample, profiles = preparation.scaled(encoded), profiles_of(learn, preparation, encoded)
@@ -128,17 +124,19 @@ def fit_out_of_core(settings: TabularSettings, data: Data, allowed: int) -> Tabu
         x = preparation.transform(part)
         if cross_fit is not None and (own := places != TEST).any():
             x[own] = cross_fit.transform(part.take(own), numbers[own])
-        kept = {"x": x.astype(dtype), "y": network_targets(preparation, loss, y)[1]}
+        kept = {"x": x.astype(dtype), "y": network_targets(preparation, goal.loss, y)[1]}
         kept["y"] = kept["y"].astype(np.int32 if kept["y"].dtype.kind == "i" else dtype)
         return kept | {"truth": truth_of(preparation, part, y)}
 
-    record_bytes = dtype.itemsize * (len(preparation.features) + outputs) + 8 * len(targets)
+    record_bytes = dtype.itemsize * (len(preparation.features) + outputs) + 8 * len(goal.targets)
     records = records_at_once(surveyed.columns, allowed)
     whole = table_parts(settings, data, records, surveyed.findings)
     made = converted(whole, found, rule, prepare, record_bytes)
     with shared_on_a_machine(group, made) as files:
-        network = network_arguments(settings, task, loss, counts["train"], outputs, sample, preparation.day_numbers)
-        trainer = trainer_arguments(settings, loss, counts["train"], encoded=network["encoding"] is not None)
+        network = network_arguments(
+            settings, goal.task, goal.loss, counts["train"], outputs, sample, preparation.day_numbers
+        )
+        trainer = trainer_arguments(settings, goal.loss, counts["train"], encoded=network["encoding"] is not None)
         run = run_arguments(settings, counts["train"], counts["validation"])
         train, validation = (_rows(settings, files, part, counts[part], preparation, allowed) for part in PARTS[:2])
         began = time.perf_counter()
@@ -194,21 +192,12 @@ def _check_counts(settings: TabularSettings, counts: dict[str, int]) -> None:
         raise InputError(f"none of the {total:,} records is left to train on; lower {keyword('test')}")
 
 
-def _preparation(
-    settings: TabularSettings,
-    found: TableSurvey,
-    targets: Sequence[str],
-    task: str,
-    loss: str,
-    decisions: Decisions,
-) -> Preparation:
+def _preparation(settings: TabularSettings, found: TableSurvey, goal: Goal, decisions: Decisions) -> Preparation:
     """Learn from the sample; what only all records show, the survey has seen."""
     named = settings.choices.named
     identifiers = [name for name in found.identifiers if name not in named]
     choices = replace(decisions.choices, identifiers=identifiers)
-    return learned_preparation(
-        settings, found.sample, targets, choices, task=task, loss=loss, rows=found.learn, offsets=decisions.offsets
-    )
+    return learned_preparation(settings, found.sample, goal, choices, rows=found.learn, offsets=decisions.offsets)
 
 
 def _rows(

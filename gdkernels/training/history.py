@@ -254,6 +254,14 @@ class History:
         samples = sum(e.samples_per_second * e.seconds for e in self.epochs)
         return samples / self.seconds if self.seconds else 0.0
 
+    def __repr__(self) -> str:
+        losses = "" if not self.epochs else f", loss {self.epochs[0].loss:.4g} to {self.epochs[-1].loss:.4g}"
+        kept = "" if self.best_epoch is None else f", kept: epoch {self.best_epoch:,}"
+        stopped = f"; {self.stopped}" if self.stopped else ""
+        count = "1 epoch" if len(self.epochs) == 1 else f"{len(self.epochs):,} epochs"
+        where = f"{self.backend}, {self.device}, {self.precision}, {self.origin}"
+        return f"History({count}{losses}{kept}, on {where}{stopped})"
+
     def _repr_html_(self) -> str:
         numbers = [e.number for e in self.epochs]
         told: dict[str, list[int | None]] = {

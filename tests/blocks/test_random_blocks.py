@@ -24,7 +24,7 @@ ONE = {
     "bell": lambda a, xp: xp.exp(-a * a),
     "root": lambda a, xp: xp.sqrt(a * a + 0.5),
     "centred": lambda a, xp: a - xp.mean(a, axis=-1, keepdims=True),
-    # Of numbers that are never all the same: there the derivative of a square root is infinite.
+    # Of numbers that are never all the same: there a deviation has a corner.
     "of one variance": lambda a, xp: (
         a / (0.5 + xp.std(xp.concat([a[:, :5], a[:, :1] + 1.0], axis=1), axis=-1, correction=1, keepdims=True))
     ),

@@ -17,7 +17,7 @@ from gdkernels import metrics
 from gdkernels.cli import main
 from gdkernels.randomness import generator
 from gdkernels.tables import Preparation, split
-from gdkernels.tabular import defaults
+from gdkernels.tabular.settings import defaults
 from gdkernels.training import progress
 
 

@@ -70,6 +70,12 @@ def numbers(bits):
     return from_bfloat16(bits) if bits.dtype == np.uint16 else bits
 
 
+def cut_to_tf32(a):
+    """Return what is left of float32 where the last bits are cut off, which nothing forbids a library for tf32."""
+    bits = np.array(a, np.float32).view(np.uint32)
+    return np.where(np.isfinite(a), (bits & np.uint32(0xFFFFE000)).view(np.float32), a)
+
+
 def scalars_now(descriptor, scalars):
     """Return the scalars of a product at addresses that stay, and what keeps them.
 

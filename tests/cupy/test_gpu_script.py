@@ -1,33 +1,35 @@
-"""The script for machines with a GPU: its parts run on the stand-in as far as they can, or say that there is none."""
+"""The script for machines with a GPU: its command, its processes, and what is left when one of them is ended."""
 
 import json
 import os
 import re
+import subprocess
+import sys
+import time
 from contextlib import closing
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 import pytest
-import standin
 from gdkernels_cupy import CuPyBackend, choice
-from gdkernels_cupy.cuda import cublaslt
-from gdkernels_cupy.graphs.epilogue_fusion import applicable
 from gdkernels_cupy.persistent import proof
 from gdkernels_cupy.persistent.launch_device import DeviceProperties
-from host_runs import OnHost
 from persistent_twin import TwinDevice
 
+from benchmarks import checkout
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import costs, device, first, float32, interleaving, kernels, least_squares, many_models
+from benchmarks.gpu import (
+    conformance,
+    first,
+    float32,
+)
 from benchmarks.gpu.__main__ import main
-from benchmarks.gpu.cases import GRID, GPUCase
 from benchmarks.gpu.item_process import ItemError, ItemProcess
 from benchmarks.gpu.parts import FIRST, PARTS, SHORT, GPUItem
 from benchmarks.gpu.results import GPUResults
 from gdkernels.checking.check import SelfCheck
 from gdkernels.errors import FileError
-from gdkernels.testing.cases import varied
 
 # ---- the command
 
@@ -92,6 +94,22 @@ def test_it_goes_on_where_it_stopped(small, tmp_path, capsys):
     assert parts["two"]["works"]["value"] == 8
 
 
+def test_what_is_interrupted_is_named_and_comes_after_what_has_never_run(small, tmp_path, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    out = tmp_path / "gpu.json"
+    parts = {"one": {"hangs": GPUItem(interrupt, 1), "works": GPUItem(lambda: small.append("works") or 7, 1)}}
+    monkeypatch.setattr(command, "PARTS", parts)
+    with pytest.raises(KeyboardInterrupt):
+        main(["--out", str(out)])
+    found = json.loads(out.read_text())["parts"]["one"]
+    assert found == {"hangs": {"failed": "the script ended before it did"}}
+    with pytest.raises(KeyboardInterrupt):
+        main(["--out", str(out)])
+    assert json.loads(out.read_text())["parts"]["one"]["works"]["value"] == 7
+
+
 def test_it_stops_in_time_and_says_what_is_left(small, tmp_path, capsys):
     command = ["--out", str(tmp_path / "gpu.json"), "--part", "2"]
     assert main([*command, "--seconds", "380"]) == 3, "what could last longer is not begun"
@@ -130,97 +148,53 @@ def test_an_item_that_goes_badly_wrong_ends_no_other(tmp_path, monkeypatch):
     with closing(ItemProcess("item_worker")) as process:
         results = GPUResults(path, {})
         for item in ("works", "fails", "works again", "breaks the device", "dies", "works at last", "hangs"):
-            results.run("part", item, partial(process.value, "part", item, 1.0 if item == "hangs" else 600.0))
+            results.run("part", item, partial(process.value, "part", item, 0.6 if item == "hangs" else 600.0))
     found = json.loads(path.read_text())["parts"]["part"]
     first, *others = (found[item]["value"][0] for item in ("works", "works again", "works at last"))
     assert others[0] == first, "one that only fails leaves the process"
     assert others[1] != first
-    assert found["works"]["value"][1:] == ["nan", {"all": ["inf", 1.5]}]
+    assert found["works"]["value"][1:] == ["nan", {"all": ["inf", 1.5], "kinds": {"1": 3, "2": str(print)}}]
     assert found["fails"]["failed"] == "RuntimeError: as planted"
     assert found["breaks the device"]["failed"] == "OSError: an illegal address"
     assert found["dies"]["failed"] == "its process ended with exit code 3: last words"
     assert found["hangs"]["failed"] == "its process did not answer within 1 s"
 
 
-# ---- what it measures, on the stand-in: figures of no device, but of work that was done
+def test_where_gdkernels_is_not_installed_its_plug_ins_are_found_all_the_same(monkeypatch):
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    here = {(p.group, p.name, p.value) for p in metadata.distribution("gdkernels").entry_points}
+    assert checkout._plugins.__wrapped__() == []
+    monkeypatch.setattr(checkout.metadata, "distribution", missing)
+    (found,) = metadata.distributions(path=checkout._plugins.__wrapped__())
+    assert found.name == "gdkernels"
+    assert {(p.group, p.name, p.value) for p in found.entry_points} >= {p for p in here if p[0].startswith("gdkernels")}
 
 
-def test_the_first_minutes(host, monkeypatch):
-    believed = first.epilogues_believed()
-    assert set(believed) == {"float64", "float32", "tf32", "bfloat16"}
-    assert believed["float32"] == {"right": list(applicable("float32")), "but for NaN": []}
-    assert believed["bfloat16"]["right"] == ["bias", "relu", "bias rows", "drelu", "gelu", "sums", "update"]
-    for name in ("norm of a clipped gradient", "computed weights, everything"):
-        off = first.step_against_interpreter(name, "bfloat16")
-        assert set(off) >= {"the loss", "W0", "b2", "W0.0"}
-        assert max(off.values()) < 1e-3
-    monkeypatch.setattr(first, "_TIMES", 3)
-    assert first.repeats("adam", "float32") == 0
+def test_its_process_ends_with_the_script():
+    code = """if True:
+        from benchmarks.gpu.item_process import ItemProcess
+        process = ItemProcess("item_worker")
+        print(process.value("part", "works", 600.0)[0], flush=True)
+        process.value("part", "hangs", 600.0)
+    """
+    path = os.pathsep.join([str(Path(__file__).parent), checkout.environment()["PYTHONPATH"]])
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}) as script:
+        stat = Path(f"/proc/{int(script.stdout.readline())}/stat")
+        script.kill()
+    while stat.exists() and stat.read_text().rpartition(") ")[2][0] not in "ZX":  # nobody may wait for an orphan
+        time.sleep(0.01)
 
 
-def test_the_persistent_kernel_is_compared_whatever_is_kept(host, monkeypatch):
-    seen = []
-    monkeypatch.setattr(SelfCheck, "problem", lambda *given: seen.append(os.environ["GDKERNELS_CHECK"]))
-    found = first.persistent_kernel()
-    assert set(found) == {"tf32", "bfloat16"}
-    assert all("it needs compute capability 8.0, the device has 7.5" in words for words in found.values())
-    assert set(seen) == {"always"}
-    assert os.environ["GDKERNELS_CHECK"] == "never", "as before"
-
-
-def test_the_proof_of_the_kernel_in_float32(host, made, monkeypatch):
-    def with_fault(before, after):
-        def change(text):
-            assert before in text
-            return text.replace(before, after)
-
-        monkeypatch.setattr(float32, "_device", lambda: TwinDevice(made, change=change))
-
-    monkeypatch.setattr(float32, "_RECORDS", 90)
-    monkeypatch.setattr(float32, "_BATCH", 70)
-    monkeypatch.setitem(float32.NETWORKS, "64 wide", float32.NETWORKS["everything"])
-    monkeypatch.setattr(float32, "_device", lambda: TwinDevice(made))
-    assert 0 < float32.agrees("everything")["largest error"] < 1e-5
-    monkeypatch.setattr(float32, "_TIMES", 2)
-    assert float32.same_bits() == "2 runs"
-    assert float32.beyond("an infinite input") == "as in float32"
-    with_fault("mma(fresh, a.low,", "mma(fresh, a.high,")
-    with pytest.raises(AssertionError, match="further from float64 than float32 explains"):
-        float32.agrees("everything")
-    with_fault("nothing != 0.f", "false")
-    with pytest.raises(AssertionError, match="infinite or NaN in other places|is off by"):
-        float32.beyond("an infinite input")
-
-
-def test_many_models_are_compared_and_timed(host, made, monkeypatch):
-    monkeypatch.setattr(SelfCheck, "problem", lambda *given: None)
-    monkeypatch.setattr(choice, "CudaLaunchDevice", lambda number: TwinDevice(made))
-    monkeypatch.setattr(choice, "properties_of", lambda number: DeviceProperties(90, 232448))
-    for name, value in {"_NETWORKS": ("8-32-32-1, relu",), "_RECORDS": 40, "_EPOCHS": 1}.items():
-        monkeypatch.setattr(many_models, name, value)
-    (said,) = many_models.agree("tf32", models=3, times=1).values()
-    assert said.startswith("3 models, 1 times: {'many': True, 'kernel': 'narrow'")
-    monkeypatch.setattr("benchmarks.many.RECORDS", 20)
-    task = many_models.Task(((8, 32, 32, 1),) * 2, 8, 1)
-    found = many_models._executables(task, "tf32", {"many": True}, 1)
-    assert found["samples a second"] > 0
-    assert found["choices"]["ctas"] == 1
-    monkeypatch.setattr("gdkernels_cupy.beside.unproven", lambda *given: "as planted")
-    with pytest.raises(AssertionError, match=r"no CTA has one of its own \(as planted\)"):
-        many_models.agree("tf32", models=2, times=1)
-    monkeypatch.setattr(many_models, "_LARGER", {"relu": many_models.TYPICAL["8-32-32-1, relu"][0]})
-    (said,) = many_models.batches_agree("tf32", models=3, times=1).values()
-    assert "from fits alone: {'many': True, 'kernel': 'batches'" in said
-    assert many_models._executables(task, "tf32", many_models._WAYS["a batch"], 1)["choices"]["kernel"] == "batches"
-
-
-def test_least_squares_are_compared_and_timed(host):
-    wide = type("Wide", (OnHost,), {"precisions": ("float32", "float64")})()
-    off = least_squares.agree("embedding", "float64", records=40, backend=wide)
-    assert list(off) == ["error", "gradient", "JᵀJ"]
-    found = least_squares.speed("301", records=100, backend=wide)
-    assert found["JᵀJ, compiled: flops a second"] > 0
-    assert found["a system on the host: seconds"] > 0
+def test_tests_that_are_not_done_in_time_say_how_far_they_came(monkeypatch, tmp_path):
+    (tmp_path / "test_long.py").write_text("import time\ndef test_a(): pass\ndef test_b(): time.sleep(600)\n")
+    monkeypatch.setattr(conformance, "_SECONDS", 0.6)
+    with pytest.raises(AssertionError, match=r"not done in 1 s: \d passed, 0 failed; the last line is '.*'$"):
+        conformance._pytest("-v", f"{tmp_path / 'test_long.py'}::test_b")
+    said = b"a.py::test_a PASSED [ 25%]\na.py::test_b[1 x] FAILED [ 50%]\na.py::test_c "
+    assert conformance._so_far(said) == "1 passed, 1 failed; a.py::test_b[1 x]; the last line is 'a.py::test_c'"
 
 
 @pytest.mark.slow
@@ -247,130 +221,3 @@ def test_the_short_way_decides_in_a_quarter_of_an_hour(small, monkeypatch, tmp_p
     monkeypatch.setattr(command, "SHORT", {"three": {"works": GPUItem(lambda: 3, 700)}})
     assert main(["--short", "--out", str(tmp_path / "gpu.json")]) == 0
     assert list(json.loads((tmp_path / "gpu.json").read_text())["parts"]) == ["three"]
-
-
-def test_a_step_under_the_sanitizer_is_an_epoch_by_the_kernel_that_is_meant(host):
-    assert first.a_step("relu-sse", "float32", "graphs")["kernel"] == "graphs"
-    for kernel in ("narrow", "many"):  # which this device has not
-        with pytest.raises(AssertionError, match="another kernel ran"):
-            first.a_step("relu-sse", "bfloat16", kernel)
-
-
-@pytest.mark.parametrize("code", [0, 9])
-def test_the_sanitizer_reads_each_kernel_with_each_tool(monkeypatch, tmp_path, code):
-    tool, said = tmp_path / "compute-sanitizer", tmp_path / "said"
-    tool.write_text(f'#!/bin/sh\necho "$GDKERNELS_PATIENT_BARRIERS $@" > {said}\necho out of bounds\nexit {code}\n')
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    if code:
-        with pytest.raises(AssertionError, match="out of bounds"):
-            first.sanitized("racecheck", "relu-sse", "bfloat16", "narrow")
-    else:
-        assert first.sanitized("racecheck", "relu-sse", "bfloat16", "narrow") == "no errors"
-    assert said.read_text().startswith("1 --tool racecheck --error-exitcode 9 ")
-    assert "a_step as s; s('relu-sse', 'bfloat16', 'narrow')" in said.read_text()
-    items = PARTS["compute-sanitizer"]
-    for name in first.TOOLS:
-        assert any(item.startswith(f"{name} on") and item.endswith("by narrow") for item in items)
-        assert any(item.startswith(f"{name} on") and item.endswith("by graphs") for item in items)
-
-
-def test_without_a_sanitizer_that_is_said(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert first.sanitized("memcheck", "adam", "float32", "graphs") == "compute-sanitizer is not installed"
-
-
-@pytest.mark.slow
-def test_the_table_of_kernels_has_a_row_for_each_compiler_or_says_why_not(monkeypatch, tmp_path):
-    pathfinder = pytest.importorskip("cuda.pathfinder", reason="it finds NVRTC")
-    try:
-        library = pathfinder.load_nvidia_dynamic_lib("nvrtc").abs_path
-    except Exception as error:
-        pytest.skip(f"NVRTC is not found: {error}")
-    narrow = kernels.TYPICAL["20-48-32-3, relu, Adam"]
-    monkeypatch.setattr(kernels, "ARCHITECTURES", {90: 232448, 120: 9000})
-    monkeypatch.setattr(kernels, "TYPICAL", {"small": narrow})
-    monkeypatch.setattr(kernels, "_GRAPHS", {"small": varied(narrow[0], widths=(8, 8, 8, 3))})
-    out = tmp_path / "kernels.md"
-    assert kernels.main([library, library, "--out", str(out)]) == 0
-    rows = [line.split(" | ") for line in out.read_text().splitlines() if line.startswith(("| graphs", "| persistent"))]
-    assert len(rows) == 2 * 2 * (3 + 1), "three precisions and a kernel, by two compilers"
-    declined = [row for row in rows if row[3].startswith("declined:")]
-    assert [row[1] for row in declined] == ["sm_120"] * 2, "one does not fit"
-    taken = [row for row in rows if row[0].startswith("| persistent") and row not in declined]
-    assert [(row[3], row[4].split(" in ")[0]) for row in taken] == [("8 warps", "1")] * 2
-    measured = [list(map(int, (cell.strip(" |") for cell in row[5:]))) for row in rows if row not in declined]
-    assert all(8 < registers <= 255 and spilled == 0 for registers, _, spilled, _ in measured)
-    assert max(shared for *_, shared in measured) > 20_000
-    kept = json.loads(out.with_suffix(".json").read_text())
-    assert len(kept) == 2 * 3 + 1, "each text and architecture once, as both compilers are one"
-
-    def compiles(self, text, capability):
-        seen.append(capability)
-        return compile_right(self, text, capability)
-
-    compile_right, seen, before = kernels.Compiler.compile, [], out.read_text()
-    monkeypatch.setattr(kernels.Compiler, "compile", compiles)
-    assert kernels.main([library, library, "--out", str(out)]) == 0
-    assert (out.read_text(), seen) == (before, []), "what is known is not compiled again"
-    changed = kernels.TYPICAL["small"][0], "float32"
-    monkeypatch.setattr(kernels, "TYPICAL", {"small": changed})
-    out.with_suffix(".json").write_text("{ cut off")
-    monkeypatch.setattr(kernels, "ARCHITECTURES", {90: 232448})
-    assert kernels.main([library, "--out", str(out)]) == 0
-    assert (seen, len(json.loads(out.with_suffix(".json").read_text()))) == ([90] * 4, 4)
-
-
-def test_the_costs(host, monkeypatch):
-    assert costs.copy_bandwidth(1 << 18)["bytes a second"] > 0
-    operands, multiply = [], host.multiply
-
-    def seen(*given):
-        operands.extend(standin.matrix(layout, at) for layout, at in zip(given[2][:2], given[3][:2], strict=True))
-        multiply(*given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cublaslt, "matmul", seen)
-        for precision in ("tf32", "bfloat16"):
-            assert costs.product_rate(precision, 64)["flops a second"] > 0
-    assert all(len(np.unique(standin.numbers(a))) > 500 for a in operands), "zeros take less power"
-    nodes = costs.graph_nodes((1, 3), launches=2)
-    assert {kind: list(found) for kind, found in nodes.items()} == {"kernel": ["1", "3"], "product of 64": ["1", "3"]}
-    monkeypatch.setattr(
-        "gdkernels_cupy.graphs.probe.trusted_epilogues", lambda number, precision: ("bias", "gelu", "update")
-    )
-    found = costs.epilogues(GPUCase(8, 16, "float32"))
-    assert set(found) == {"none", "all but bias", "all but update", "all"}
-    assert all(seconds > 0 for seconds in found.values())
-
-
-def test_the_machine_is_described(host):
-    found = device.describe()
-    assert (found["device"], found["capability"]) == ("the host", "7.0")
-    assert {"gdkernels", "numpy"} <= set(found["versions"])
-
-
-def test_the_grid_is_that_of_the_question():
-    assert [(r.width, r.batch, r.precision) for r in GRID[:4]] == [
-        (64, 1024, "bfloat16"),
-        (64, 16384, "bfloat16"),
-        (64, 262144, "bfloat16"),
-        (128, 262144, "bfloat16"),
-    ]
-    assert len(GRID) == 16
-    assert {r.precision for r in GRID if r.width == 64} == {"bfloat16", "float32"}
-    row = GPUCase(64, 1 << 14, "bfloat16")
-    assert row.flops == 6 * row.batch * 64**2 * 4 - 2 * row.batch * 64**2
-
-
-def test_participants_take_turns_and_are_compared_with_float64():
-    pytest.importorskip("jax")
-    found = interleaving.compare(GPUCase(8, 16, "float32"), ["jax jit + scan", "gdkernels"], rounds=2, seconds=0.001)
-    assert found["flops of a step"] == GPUCase(8, 16, "float32").flops
-    jax = found["contenders"]["jax jit + scan"]
-    assert jax["error"] < 1e-4
-    assert len(jax["seconds of a step"]) == 2
-    if CuPyBackend().unavailable() is None:
-        assert found["contenders"]["gdkernels"]["error"] < 1e-4
-    else:
-        assert "skipped" in found["contenders"]["gdkernels"]

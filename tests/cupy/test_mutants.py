@@ -127,7 +127,7 @@ LISTS["a gradient's left not transposed"] = (
 def agrees(case, pieces=1, precision="float64", change=lambda op_list: op_list):
     try:
         found = on_backend(Interpreted(pieces=pieces, change=change), "cpu", precision, case, 1)
-        compare(found, on_numpy_once(case, precision, 1), on_numpy_once(case, "float64", 1), precision)
+        compare(found, [on_numpy_once(case, precision, 1)], on_numpy_once(case, "float64", 1), precision)
     except (AssertionError, IndexError, KeyError, ValueError):
         return False
     return True

@@ -40,7 +40,8 @@ class TestInterpreted(BackendConformance):
 def test_the_sum_over_shards_is_that_of_the_batch(name):
     """Five shards of which some are larger, and none has a row where the last batch is small."""
     found = on_backend(Interpreted(shards=5), "cpu", "float32", CASES[name], 1)
-    compare(found, *(on_numpy_once(CASES[name], p, 1) for p in ("float32", "float64")), "float32")
+    own, wanted = (on_numpy_once(CASES[name], p, 1) for p in ("float32", "float64"))
+    compare(found, [own], wanted, "float32")
 
 
 SETTINGS = {
@@ -78,7 +79,7 @@ def test_every_route_is_the_definition(epilogues, turn):
         program = varied(RELU, **changes, widths=(9, 13, 11, 3))
         case = replace(CASES["narrow in, wide out"], program=program, steps=3)
         found = on_backend(Interpreted(epilogues, pieces), "cpu", precision, case, 1)
-        compare(found, on_numpy_once(case, precision, 1), on_numpy_once(case, "float64", 1), precision)
+        compare(found, [on_numpy_once(case, precision, 1)], on_numpy_once(case, "float64", 1), precision)
 
 
 def operations(program, epilogues=EPILOGUES, precision="float32", pieces=(8,), widths=(9, 13, 11, 3)):

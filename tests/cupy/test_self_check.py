@@ -72,8 +72,8 @@ def of_definition(run):
 
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
 OFTEN = (
-    "adam", "a last batch of one", "clipping", "elu-binary_cross_entropy", "everything", "relu-sse",
-    "softmax-cross_entropy", "weighted everything",
+    "adam", "a last batch of one", "clipping", "elu-binary_cross_entropy", "everything", "softmax-cross_entropy",
+    "weighted everything", "relu-sse",
 )  # fmt: skip
 EVERY = [
     pytest.param(name, precision, marks=() if name in OFTEN else pytest.mark.slow)
@@ -93,6 +93,12 @@ def test_what_is_right_is_used_and_nothing_is_said(checked, caplog, name, precis
     assert run.executable.plan.choices["kernel"] == "graphs"
     assert run.executable.origin == "compiled"
     assert len(list(cache_folder().glob("check-*.json"))) == 1, "it was compared, and found right"
+
+
+@pytest.mark.parametrize("name", ["relu-sse", *(pytest.param(n, marks=pytest.mark.slow) for n in OFTEN[:-1])])
+def test_a_library_may_cut_operands_off_for_tf32(checked, monkeypatch, caplog, name):
+    monkeypatch.setattr(standin, "round_to_tf32", standin.cut_to_tf32)
+    test_what_is_right_is_used_and_nothing_is_said(checked, caplog, name, "tf32")
 
 
 def test_the_check_changes_nothing(checked, monkeypatch):

@@ -1,6 +1,7 @@
 """Work that does not fit into memory is announced, split with the same result, or refused with what would fit."""
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -46,7 +47,8 @@ def test_sizes_in_words():
 def test_the_least_of_all_limits_counts(tmp_path, monkeypatch):
     for name, text in {
         "meminfo": "MemTotal: 8000 kB\nMemAvailable: 6000 kB\n",
-        "status": "VmRSS: 100 kB\nVmHWM: 150 kB\nVmSize: 500 kB\nVmData: 300 kB\n",
+        "status": "VmHWM: 150 kB\nVmSize: 500 kB\nVmData: 300 kB\n",
+        "statm": "125 25 5 1 0 60 0\n",
         "cgroup": "0::/a/b\n",
     }.items():
         (tmp_path / name).write_text(text)
@@ -55,6 +57,7 @@ def test_the_least_of_all_limits_counts(tmp_path, monkeypatch):
     for attribute, name in (
         ("_MEMINFO", "meminfo"),
         ("_STATUS", "status"),
+        ("_PAGES", "statm"),
     ):
         monkeypatch.setattr(memory, attribute, tmp_path / name)
     monkeypatch.setattr(control_groups, "_MEMBERSHIP", tmp_path / "cgroup")
@@ -62,7 +65,7 @@ def test_the_least_of_all_limits_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "_resource_limits", list)
     assert memory.room() == Room(6000 * 1024, "what the machine has left")
     assert memory.limit() == Room(8000 * 1024, "the memory of the machine")
-    assert (memory.used(), memory.peak()) == (100 * 1024, 150 * 1024)
+    assert (memory.used(), memory.peak()) == (25 * os.sysconf("SC_PAGE_SIZE"), 150 * 1024)
     (groups / "a" / "b" / "memory.max").write_text("max\n")
     (groups / "a" / "memory.max").write_text("5000000\n")
     (groups / "a" / "memory.current").write_text("4000000\n")

@@ -6,7 +6,7 @@ import numpy as np
 from bf16_reference import left_form, right_form
 from gdkernels_numba.bytecode.arena import allocate
 from gdkernels_numba.compilation import shared_kernels
-from gdkernels_numba.ir.vector import GRANULE, LINE, Format, padded
+from gdkernels_numba.ir.format import GRANULE, LINE, Format, padded
 
 
 class Bf16Kernels:

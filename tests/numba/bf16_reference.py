@@ -1,7 +1,7 @@
 """The forms of operands in bfloat16, and products of them, written down in NumPy."""
 
 import numpy as np
-from gdkernels_numba.ir.vector import GRANULE, LINE, PANEL_BYTES
+from gdkernels_numba.ir.format import GRANULE, LINE, PANEL_BYTES
 
 WORDS = LINE // 4  # pairs in a row of a left operand's panel
 

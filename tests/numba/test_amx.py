@@ -10,7 +10,7 @@ from gdkernels_numba import NumbaBackend
 from gdkernels_numba.ceilings import write_bf16_ceiling
 from gdkernels_numba.cpu import features, jit, threads
 from gdkernels_numba.cpu.features import AMX_BF16, AVX512_BF16
-from gdkernels_numba.ir.vector import Format
+from gdkernels_numba.ir.format import Format
 from gdkernels_numba.kernels.matmul import write_products
 from gdkernels_numba.kernels.pack import write_moves
 from llvmlite import ir

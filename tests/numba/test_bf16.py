@@ -6,7 +6,7 @@ from bf16_kernels import Bf16Kernels, panel_of, random_values, room
 from bf16_reference import left_form, pairs_along_rows, product_of_vectors, right_form
 from engine_runs import needs_bf16
 from gdkernels_numba.cpu.features import AVX512_BF16
-from gdkernels_numba.ir.vector import LINE
+from gdkernels_numba.ir.format import LINE
 
 pytestmark = needs_bf16
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 from gdkernels_numba import compilation
 from gdkernels_numba.cpu import jit
-from gdkernels_numba.ir.vector import Format
+from gdkernels_numba.ir.format import Format
 from gdkernels_numba.vm.instructions import INTERPRETER
 
 IR = "define void @nothing(i64 %a) {\n  ret void\n}\n"

@@ -10,7 +10,8 @@ from gdkernels_numba import NumbaBackend
 from gdkernels.backend import Plan, verification
 from gdkernels.backend.entries import Entries
 from gdkernels.backend.program import Program
-from gdkernels.data.sparse import SparseRows, taking
+from gdkernels.data.sparse import SparseRows
+from gdkernels.data.taking_sparse import taking
 from gdkernels.definition import losses
 from gdkernels.definition.blocks import Dense, Dropout, Gated, LayerNorm, Mean, Residual, Sequential
 from gdkernels.definition.objective import Objective

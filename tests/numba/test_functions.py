@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from engine_runs import write_functions
 from gdkernels_numba.cpu import jit
+from gdkernels_numba.ir.format import Format
 from gdkernels_numba.ir.functions import FUNCTIONS
-from gdkernels_numba.ir.vector import Format
 from llvmlite import ir
 
 WORST = 4.0

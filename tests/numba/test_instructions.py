@@ -145,7 +145,7 @@ def test_the_key_of_the_interpreters_code_is_made_of_all_that_it_is_compiled_fro
         imported |= {n.module for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ImportFrom)}
     others = {m for m in imported if m.startswith("gdkernels") and not m.startswith("gdkernels_numba.vm.")}
     # What `features` says of the processor is part of every key.
-    writers = {"gdkernels_numba.ir.emit", "gdkernels_numba.ir.translate", "gdkernels_numba.ir.vector"}
+    writers = {f"gdkernels_numba.ir.{name}" for name in ("emit", "expressions", "format", "translate")}
     assert others == writers | {"gdkernels_numba.cpu.features", tree.__name__}
     assert Path(tree.__file__).read_text("utf-8") in sources
     for module in writers:

@@ -7,7 +7,7 @@ import pytest
 from gdkernels_numba import orders as engine_orders
 from gdkernels_numba.compilation import shared_kernels
 from gdkernels_numba.executable import FusedExecutable
-from gdkernels_numba.ir.vector import Format
+from gdkernels_numba.ir.format import Format
 from gdkernels_numba.orders import RunOrders
 
 import gdkernels as gd

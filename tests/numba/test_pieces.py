@@ -13,7 +13,7 @@ from engine_runs import BOTH, Data, assert_agrees, bits, compiled, compiled_by_d
 from gdkernels_numba.cpu import threads
 from gdkernels_numba.cpu.affinity import TakenCores
 from gdkernels_numba.cpu.features import Caches
-from gdkernels_numba.ir.vector import Format
+from gdkernels_numba.ir.format import Format
 from gdkernels_numba.plan import StepFootprint, choose, shared_pieces
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.shared_words import TURN_WORDS

@@ -12,7 +12,7 @@ from engine_runs import BOTH, Data, bits, compiled, program
 from gdkernels_numba.cpu import features
 from gdkernels_numba.cpu.features import Caches
 from gdkernels_numba.cpu.threads import run_on_threads
-from gdkernels_numba.ir.vector import Format
+from gdkernels_numba.ir.format import Format
 from gdkernels_numba.plan import StepFootprint, choose
 
 from gdkernels.definition import activations

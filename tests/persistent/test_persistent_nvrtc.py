@@ -56,6 +56,7 @@ ARCHITECTURE = {
 # What has too little room on the chip.
 LARGE = {name: {"sm_80", "sm_86"} for name in ("seven of 64", "three of 64 in tf32", "too many sums")}
 LARGE["three of 64 in float32"] = {"sm_80", "sm_86"}
+LARGE["much kept"] = {"sm_80", "sm_86"}  # there it is computed again, and a few registers are spilled: see below
 LARGE |= {name: {"sm_86"} for name in ("four of 64", "64 classes, a norm", "small in tf32")}
 TARGETS = [
     pytest.param(name, a, marks=[] if a == ARCHITECTURE[name] else [pytest.mark.slow])

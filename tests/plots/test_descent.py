@@ -288,7 +288,7 @@ def test_what_cannot_be_drawn():
         plots.error_over_weight(landscape, WEIGHT, limits=(0, np.inf))
     with pytest.raises(gd.InputError, match='projection "3d"'):
         plots.error_surface_3d(landscape, (WEIGHT, BIAS), ax=plots.panels(1, 1)[1][0])
-    with pytest.raises(gd.InputError, match="needs a path"):
+    with pytest.raises(gd.InputError, match="with a path at least"):
         plots.several_starts(landscape, WEIGHT, [])
     with pytest.raises(gd.InputError, match="not finite anywhere"):
         plots.error_surface(landscape, (WEIGHT, BIAS), limits=((1e200, 2e200), (0, 1)), points=3)

@@ -60,6 +60,13 @@ def test_moments(cell):
     assert moment_of(cell, MOMENTS[cell]) == DAY + timedelta(hours=12, minutes=30)
 
 
+@pytest.mark.parametrize("cell", ["2021-08-03 24:00", "2021-08-03T24:00:00Z", "3.8.2021 24:00", "20210803T240000"])
+def test_a_day_may_end_at_24(cell):
+    assert {moment_of(cell, pattern) for pattern in patterns_of(cell)} == {DAY + timedelta(days=1)}
+    assert not patterns_of(cell.replace("24", "25"))
+    assert not patterns_of(cell.replace("00", "01")[: len(cell)].replace("2021", "9999"))
+
+
 def test_no_name_is_of_two_months():
     assert sorted(set(MONTHS.values())) == list(range(1, 13))
     lines = [name for name in MONTHS if moment_of(f"1 {name} 2021", "%d %b %Y").month != MONTHS[name]]

@@ -59,6 +59,13 @@ def numbers_in(cells, delimiter):
         (["1'234.5", "2’000"], ",", [1234.5, 2000]),
         ([f"{k},000km" for k in range(1, 7)], ",", [1000.0 * k for k in range(1, 7)]),
         ([f"{k}.5 km/h" for k in range(6)], ",", [k + 0.5 for k in range(6)]),
+        (["5,-", "1.234,--", "7,50"], ";", [5, 1234, 7.5]),  # a dash in place of a fraction
+        (["5.-", "-7.\u2014", "7.50", "9:-"], ",", [5, -7, 7.5, 9]),
+        (["\u20134.6", "5", "7\u2013"], ",", [-4.6, 5, -7]),
+        (["\u0be8\u0bed", "5"], ",", [27, 5]),  # Tamil
+        ([f"{k} m2" if k % 2 else f"{k}m^2" for k in range(6)] + ["6 m²"], ",", range(7)),
+        ([f"{k} {'µ' if k % 2 else 'μ'}g/L" for k in range(6)], ",", range(6)),
+        (["25 ℃", "-3℃"], ",", [25, -3]),
         (["none", "-", "#N/A", "<NA>", ".", "\\N", "#DIV/0!", "--", "n/a", "3"], ",", [*[NAN] * 9, 3]),
     ],
 )
@@ -92,6 +99,10 @@ def test_numbers(cells, delimiter, wanted):
         (["$$5"], ","),
         (["(1)", "(2)"], ","),  # as notes are numbered
         (["5 -", "A"], ","),
+        ([f"{k}²" for k in range(9)], ","),  # a note, or a square
+        ([f"{k}½" for k in range(9)], ","),
+        ([f"{k}⁴" for k in range(9)], ","),
+        (["-5-", "5"], ","),
     ],
 )
 def test_what_is_not_surely_a_number_is_text(cells, delimiter):

@@ -52,6 +52,12 @@ KINDS = {
     "t.csv.bz2": (lambda p: bz2.compress(b"a,y\n1,2\n"), "compressed by bzip2.*bunzip2"),
     "t.csv.xz": (lambda p: lzma.compress(b"a,y\n1,2\n"), "compressed by xz.*unxz"),
     "t.db": (database, "an SQLite database.*CSV"),
+    "t.mat": (lambda p: b"MATLAB 5.0 MAT-file", "a MATLAB file.*loadmat"),
+    "t.dta": (lambda p: b"<stata_dta><header>", "a Stata file.*read_stata"),
+    "t.sav": (lambda p: b"$FL2@(#) SPSS", "an SPSS file.*read_spss"),
+    "t.xpt": (lambda p: b"HEADER RECORD*******LIBRARY", "a SAS transport file.*read_sas"),
+    "t.arff": (lambda p: b"@RELATION r\n@data\n1,2\n", "an ARFF file.*@data"),
+    "lfs.csv": (lambda p: b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS.*git lfs pull"),
 }
 
 

@@ -140,6 +140,12 @@ def test_a_title_above(file):
     assert column(file(content), "b", skip_rows=1) == [2, 5]
     refused(file("Report,2024\na,b,c\n1,2,3\n"), "line 2 of .* has 3 cells, the header 2 .*skip_rows=1")
     assert column(file("x\n\ny\na,b\n1,2\n"), "a", skip_rows=3) == [1]
+    refused(
+        file('"Account:","x"\n"From:","y"\na,b,c\n1,2,3\n4,5,6\n'),
+        "line 3 of .* 3 cells, .* say skip_rows=2 if it names",
+    )
+    refused(file("a,b\nr1,1,2\nr2,3,4\n"), "line 2 of .* has 3 cells, .*name of a record, as R writes them, name that")
+    refused(file("|a|b|\n|---|:---:|\n|1|2|\n"), "a table for people to read, with a line of dashes below its header")
     refused(file("t\na,b\n1,2\n3\n"), "line 4 of .* has 1 cell", skip_rows=1)
 
 

@@ -10,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss
 import gdkernels as gd
 from gdkernels.cli import main
 from gdkernels.metrics.reliability import Reliability
-from gdkernels.tabular.leakage import leaks
+from gdkernels.tabular.evaluating.leakage import leaks
 
 QUICK = {"epochs": 30, "hidden": 16, "backend": "numpy"}
 N = 300
@@ -201,7 +201,7 @@ def test_importance(table, tmp_path, capsys, monkeypatch):
 
 
 def test_importance_of_classes_is_of_the_log_loss(table, monkeypatch):
-    monkeypatch.setattr("gdkernels.tabular.evaluation.IMPORTANCE_ROWS", 100)
+    monkeypatch.setattr("gdkernels.tabular.evaluating.evaluation.IMPORTANCE_ROWS", 100)
     told = of_classes(table).evaluate(table, importance=True)["importance"]
     assert (told["figure"], told["records"]) == ("log_loss", 100)
     assert told["columns"][0]["column"] == "a"
@@ -350,11 +350,39 @@ def test_names_that_differ_by_capitals_alone_are_said():
             "1 date far .*'9999-12-31'",
         ),
         ("end", [f"2020-01-{k % 28 + 1:02}" for k in range(40)], None),
+        ("d", [210130 + 100 * (k % 11) - k % 30 for k in range(40)], "dates, such as 2111.*'%y%m%d'"),
+        (
+            "d",
+            [1012023 + 1_000_000 * (k % 28) + 10_000 * (k % 9) for k in range(40)],
+            "may be dates, such as .*2023 .day, month, year",
+        ),
+        ("d", [13990101 + 100 * (k % 12) + k % 30 for k in range(40)], "a calendar of its own"),
+        ("dep_time", [100 * (k % 24) + k * 7 % 60 for k in range(40)], "times of day, such as 23"),
+        ("dose", [100 * (k % 24) + k * 7 % 60 for k in range(40)], None),
+        ("d", [f"{k % 28 + 1:02}/0{k % 9 + 1}/25{60 + k % 7}" for k in range(40)], "years 2560 to 2566.*Buddhist"),
+        ("d", [f"2020-01-{k % 28 + 1:02}T10:0{k % 9}{'Z' * (k % 2)}" for k in range(40)], "with a zone, such as .*UTC"),
+        ("d", [f"20{k % 9:02}-{k % 9 + 1:02}" for k in range(9, 45)] * 2, "as months: .*'2000-01'.*categorical"),
+        ("lap", [f"{k % 9}:{k * 7 % 60:02}" for k in range(40)], "as times of day: if they are durations"),
+        ("version", [f"1.{k % 12}" for k in range(40)], "decimal numbers: if '1.11' and '1.3' are versions"),
+        ("ratio", [f"1.{k % 12}" for k in range(40)], None),
+        ("amount", [f"{'CD'[k % 2]}{k},{k * 7 % 90 + 10}" for k in range(40)], "left out, .*may be numbers"),
+        ("when", [f"R{k % 6 + 1}.{k % 12 + 1}.{k % 28 + 1}" for k in range(40)], "left out, .*may be dates"),
         ("name", ["a\u200b" if k % 2 else "a" for k in range(40)], r"'a\\u200b' are taken .* though they look alike"),
     ],
 )
 def test_cells_that_may_mean_something_else_are_said(name, values, said):
-    remarks = gd.TabularPredictor("y").describe({name: values, "y": (np.arange(40.0) % 11) ** 0.5})["remarks"]
+    target = (np.arange(float(len(values))) % 11) ** 0.5
+    remarks = gd.TabularPredictor("y").describe({name: values, "x": target[::-1], "y": target})["remarks"]
     found = [remark for remark in remarks if remark.startswith(f"column {name!r}")]
     assert len(found) == (said is not None)
     assert said is None or re.search(said, found[0])
+
+
+def test_records_that_are_none_are_said():
+    parts = [k * 1.25 for k in range(1, 30)]
+    table = {"v": [*parts, sum(parts)], "kind": ["a", "b", "c"] * 9 + ["kind", "a", "b"], "y": [*parts, 7.0]}
+    remarks = gd.TabularPredictor("y").describe(table)["remarks"]
+    assert [r for r in remarks if r.startswith("the last record holds the sum of all others in 'v': if it is a total")]
+    assert [r for r in remarks if r.startswith("record 28 has 'kind' in the column of that name: if it is a header")]
+    table["v"][-1] += 1
+    assert not [r for r in gd.TabularPredictor("y").describe(table)["remarks"] if "sum of all" in r]

@@ -10,8 +10,10 @@ from kept_models import content
 import gdkernels as gd
 from gdkernels.cli import main
 from gdkernels.tables.grouped import folds_of_groups, split_groups
-from gdkernels.tabular import in_memory, training_plan
-from gdkernels.tabular.time_order import in_time_order, ordering_column
+from gdkernels.tabular import in_memory
+from gdkernels.tabular.networks import training_plan
+from gdkernels.tabular.settings.targets import Goal
+from gdkernels.tabular.trials.time_order import in_time_order, ordering_column
 
 QUICK = {"epochs": 3, "hidden": 4, "backend": "numpy"}
 N = 400
@@ -251,6 +253,6 @@ def test_no_such_remark_where_time_tells_nothing(log):
     table = gd.tables.read({**log, "y": log["x"]})
     assert ordering_column(table) == "when"
     settings = gd.tabular.settings.TabularSettings.checked(gd.TabularPredictor("y", backend="numpy").get_params())
-    assert in_time_order(settings, table, ("y",), "regression", "sse") == []
+    assert in_time_order(settings, table, Goal(("y",), "regression", "sse")) == []
     shuffled = table.take(np.random.default_rng(0).permutation(N))
     assert ordering_column(shuffled) is None

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from gdkernels.backend import Executable, Job, Plan, State
 from gdkernels.backend.arguments import check_epochs
+from gdkernels.backend.executable import EpochsExecutable
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels_cupy.batches.code import BatchCode
@@ -26,7 +27,7 @@ __all__ = ["PLAN_BATCHES", "BatchedExecutable"]
 PLAN_BATCHES = "batches"  # what plans call it, as their kernel: a format
 
 
-class BatchedExecutable(Executable):
+class BatchedExecutable(EpochsExecutable):
     """Whole runs of a model in a batch with others of its structure, batch size and number of records.
 
     Parameters
@@ -128,19 +129,6 @@ class BatchedExecutable(Executable):
         return self.code.identity(*self._sizes)
 
     # ---- the contract
-
-    def run(
-        self,
-        state: State,
-        x: Any,
-        y: Any,
-        order: npt.NDArray[np.int64],
-        batch_size: int,
-        learning_rates: npt.NDArray[np.float64],
-        sample_weight: Any = None,
-    ) -> tuple[float, float | None]:
-        once = np.asarray(order)[None], batch_size, np.asarray(learning_rates)[None]
-        return self.run_epochs(state, x, y, *once, sample_weight)[0]
 
     def run_epochs(
         self,

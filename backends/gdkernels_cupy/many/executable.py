@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from gdkernels.backend import Executable, Job, Plan, State
 from gdkernels.backend.arguments import check_epochs
+from gdkernels.backend.executable import EpochsExecutable
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.graph.text import nodes_text
@@ -30,7 +31,7 @@ __all__ = ["OwnCtaExecutable"]
 _TILES = 5  # of what is compared with the definition
 
 
-class OwnCtaExecutable(Executable):
+class OwnCtaExecutable(EpochsExecutable):
     """Whole runs of a model on one CTA, beside as many others as there are.
 
     Parameters
@@ -75,19 +76,6 @@ class OwnCtaExecutable(Executable):
     def kernel_of(self, job: Job) -> tuple[int, int]:
         """Return what jobs have in common that one launch can do."""
         return id(self.code), id(self.code.bind(batch_of(job))[0])
-
-    def run(
-        self,
-        state: State,
-        x: Any,
-        y: Any,
-        order: npt.NDArray[np.int64],
-        batch_size: int,
-        learning_rates: npt.NDArray[np.float64],
-        sample_weight: Any = None,
-    ) -> tuple[float, float | None]:
-        once = np.asarray(order)[None], batch_size, np.asarray(learning_rates)[None]
-        return self.run_epochs(state, x, y, *once, sample_weight)[0]
 
     def run_epochs(
         self,

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from gdkernels_numba.bytecode.stream import InstructionStream
 from gdkernels_numba.bytecode.writer import InstructionWriter
-from gdkernels_numba.ir.vector import GRANULE, LINE
+from gdkernels_numba.ir.format import GRANULE, LINE
 from gdkernels_numba.plan import GRAIN, StepChoices
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.thread_context import ThreadContext

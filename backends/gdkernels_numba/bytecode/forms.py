@@ -7,7 +7,7 @@ from gdkernels.graph.nodes import Node
 from gdkernels.lowering.steps import UNITS, EntryProduct, LookUp, Loop, Product, kind_of
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, Matrix, panels_of
-from gdkernels_numba.ir.vector import Format, padded
+from gdkernels_numba.ir.format import Format, padded
 
 __all__ = ["ArrayForms"]
 

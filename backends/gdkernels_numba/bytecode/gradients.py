@@ -7,7 +7,7 @@ from gdkernels.lowering.steps import Accumulation, EntrySums, Loop, RowSums
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, Matrix, panels_of
 from gdkernels_numba.bytecode.forms import ArrayForms
-from gdkernels_numba.ir.vector import PANEL_BYTES, Format
+from gdkernels_numba.ir.format import PANEL_BYTES, Format
 from gdkernels_numba.plan import StepChoices
 
 __all__ = ["GradientLayout"]

@@ -26,7 +26,7 @@ from gdkernels_numba.bytecode.gradients import GradientLayout
 from gdkernels_numba.bytecode.numbers import NumberLayout
 from gdkernels_numba.bytecode.packed import PackedOperands
 from gdkernels_numba.bytecode.value_places import ValuePlaces
-from gdkernels_numba.ir.vector import LINE, PANEL_BYTES, Format, padded
+from gdkernels_numba.ir.format import LINE, PANEL_BYTES, Format, padded
 from gdkernels_numba.plan import GRAIN, StepChoices
 from gdkernels_numba.vm.fields import WORD, StridedAddress
 from gdkernels_numba.vm.shared_words import TURN_BYTES, TURN_WORDS

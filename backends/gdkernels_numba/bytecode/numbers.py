@@ -4,7 +4,7 @@ from gdkernels.graph.nodes import Node
 from gdkernels.graph.operations import SCALAR
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena
-from gdkernels_numba.ir.vector import LINE
+from gdkernels_numba.ir.format import LINE
 from gdkernels_numba.vm.fields import WORD
 
 __all__ = ["NumberLayout"]

@@ -8,7 +8,7 @@ from gdkernels.lowering.steps import Product
 from gdkernels.lowering.task import ScheduledTask
 from gdkernels_numba.bytecode.arena import Arena, Matrix
 from gdkernels_numba.cpu.features import caches
-from gdkernels_numba.ir.vector import GRANULE, LINE, Format
+from gdkernels_numba.ir.format import GRANULE, LINE, Format
 from gdkernels_numba.plan import StepChoices
 from gdkernels_numba.vm.fields import StridedAddress
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from gdkernels.graph.nodes import Node
 from gdkernels.lowering.value_steps import Pass, ValueSteps, extents, is_matrix, stands_alone, vector_of
 from gdkernels_numba.bytecode.arena import Arena, Matrix
-from gdkernels_numba.ir.vector import padded
+from gdkernels_numba.ir.format import padded
 
 __all__ = ["ValuePlaces"]
 

@@ -10,7 +10,7 @@ from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.packed import PackedForms
 from gdkernels_numba.bytecode.stream import InstructionStream
 from gdkernels_numba.compilation import Kernels
-from gdkernels_numba.ir.vector import LINE
+from gdkernels_numba.ir.format import LINE
 from gdkernels_numba.vm.block_instructions import Barrier, LoadParameter, StoreParameter
 from gdkernels_numba.vm.fields import StridedAddress
 from gdkernels_numba.vm.instructions import (

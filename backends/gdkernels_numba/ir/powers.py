@@ -10,7 +10,8 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from gdkernels_numba.ir.exponentials import exp, log, polynomial
-from gdkernels_numba.ir.vector import Format, Vectors
+from gdkernels_numba.ir.format import Format
+from gdkernels_numba.ir.vector import Vectors
 
 __all__ = ["power"]
 

@@ -11,6 +11,7 @@ from llvmlite import ir
 
 from gdkernels_numba.ir.emit import Variable
 from gdkernels_numba.ir.exponentials import polynomial
+from gdkernels_numba.ir.lanes import each_by_library
 from gdkernels_numba.ir.vector import Vectors
 
 __all__ = ["cos", "sin"]
@@ -98,5 +99,5 @@ def _shifted_sine(v: Vectors, x: ir.Value, quarters: int, name: str) -> ir.Value
     value = v.where(odd, cosine, sine)
     result = Variable(v.function, v.where(behind, v.negative(value), value))
     with v.builder.if_then(v.any(v.greater(v.abs(x), v.constant(c.largest))), likely=False):
-        result.set(v.each_by_library(name, x))
+        result.set(each_by_library(v, name, x))
     return result.get()

@@ -1,86 +1,11 @@
-"""Vectors of one width in LLVM IR: arithmetic, comparisons, loads and stores, and reductions across the lanes."""
-
-from dataclasses import dataclass
+"""Vectors of one width in LLVM IR: loads and stores, arithmetic, comparisons, lanes in another order."""
 
 from llvmlite import ir
 
-from gdkernels_numba.cpu.features import AMX_BF16
 from gdkernels_numba.ir.emit import I1, I32, I64, VOID, Function
+from gdkernels_numba.ir.format import Format
 
-__all__ = ["GRANULE", "LINE", "PANEL_BYTES", "Format", "Vectors", "padded"]
-
-PANEL_BYTES = 256  # a panel's row: four vectors of AVX-512
-LINE = 64  # bytes of a line of the cache
-
-GRANULE = 32  # rows and columns that matrices of bfloat16 are padded to
-
-
-def padded(count: int, multiple: int) -> int:
-    """Return the next multiple that is no less than `count`."""
-    return -(-count // multiple) * multiple
-
-
-@dataclass(frozen=True)
-class Format:
-    """The format of numbers and vectors that kernels are generated for.
-
-    Attributes
-    ----------
-    dtype
-        The type of everything but the operands of products.
-    lanes
-        How many numbers a vector holds.
-    route
-        The instructions that multiply operands in bfloat16, as `features.bf16_route` names them. They take pairs that
-        are neighbours along the inner dimension. If it is empty, operands are numbers of `dtype`.
-    """
-
-    dtype: str
-    lanes: int
-    route: str = ""
-
-    @property
-    def bits(self) -> int:
-        return 64 if self.dtype == "float64" else 32
-
-    @property
-    def size(self) -> int:
-        """Bytes of a number."""
-        return self.bits // 8
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of a vector."""
-        return self.lanes * self.size
-
-    @property
-    def panel(self) -> int:
-        """Columns of a panel."""
-        return PANEL_BYTES // self.size
-
-    @property
-    def bf16(self) -> bool:
-        """Whether an operand's 32 bits are a pair of bfloat16."""
-        return self.route != ""
-
-    @property
-    def amx(self) -> bool:
-        """Whether products use tiles, which the caller has configured."""
-        return self.route == AMX_BF16
-
-    @property
-    def left_panel(self) -> int:
-        """Columns of a panel of a product's left operand, in numbers or pairs."""
-        return LINE // 4 if self.bf16 else self.panel
-
-    @property
-    def padding(self) -> int:
-        """The number that rows and columns are padded to a multiple of, where whole vectors are computed."""
-        return GRANULE if self.bf16 else self.lanes
-
-    @property
-    def scalar(self) -> ir.Type:
-        return ir.DoubleType() if self.dtype == "float64" else ir.FloatType()
+__all__ = ["Vectors"]
 
 
 class _BFloat(ir.Type):  # type: ignore[misc]  # llvmlite has no types
@@ -108,7 +33,7 @@ class Vectors:
         self.integers = ir.VectorType(ir.IntType(format.bits), format.lanes)
         self._int32s = ir.VectorType(I32, format.lanes)
         self._bfloats = ir.VectorType(_BFloat(), 2 * format.lanes)
-        self._suffix = f"v{format.lanes}f{format.bits}"
+        self.suffix = f"v{format.lanes}f{format.bits}"
 
     # ---- constants and memory
 
@@ -164,19 +89,19 @@ class Vectors:
 
     def load_masked(self, address: ir.Value, mask: ir.Value) -> ir.Value:
         """Return the numbers at `address` in the lanes of `mask`, and zero elsewhere; read no other memory."""
-        name = f"llvm.masked.load.{self._suffix}.p0"
+        name = f"llvm.masked.load.{self.suffix}.p0"
         values = [self.function.pointer(address), ir.Constant(I32, self.format.size), mask, self.constant(0.0)]
         return self.function.call(name, self.type, *values)
 
     def store_masked(self, value: ir.Value, address: ir.Value, mask: ir.Value) -> None:
-        name = f"llvm.masked.store.{self._suffix}.p0"
+        name = f"llvm.masked.store.{self.suffix}.p0"
         values = [value, self.function.pointer(address), ir.Constant(I32, self.format.size), mask]
         self.function.call(name, ir.VoidType(), *values)
 
     # ---- arithmetic, named as in the graph
 
     def intrinsic(self, name: str, *values: ir.Value) -> ir.Value:
-        return self.function.call(f"llvm.{name}.{self._suffix}", self.type, *values)
+        return self.function.call(f"llvm.{name}.{self.suffix}", self.type, *values)
 
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         return self.intrinsic("fmuladd", a, b, c)
@@ -321,81 +246,10 @@ class Vectors:
         bits = ir.IntType(self.format.lanes)
         return self.builder.icmp_unsigned("!=", self.builder.bitcast(mask, bits), ir.Constant(bits, 0))
 
-    def each_by_library(self, name: str, a: ir.Value) -> ir.Value:
-        """Return the result of the C library's function of this name, from float64 to float64, for each lane.
-
-        The loop is a function of its own, because it is seldom needed and would swell the code around it.
-        """
-        module = self.function.module
-        called = f"each_{name}_{self._suffix}"
-        function = module.globals.get(called)
-        if function is None:
-            function = ir.Function(module, ir.FunctionType(self.type, [self.type]), called)
-            function.linkage = "internal"
-            function.attributes.add("noinline")
-            library = module.globals.get(name) or ir.Function(
-                module, ir.FunctionType(ir.DoubleType(), [ir.DoubleType()]), name
-            )
-            builder = ir.IRBuilder(function.append_basic_block())
-            result = function.args[0]
-            for k in (ir.Constant(I32, k) for k in range(self.format.lanes)):
-                number = builder.extract_element(function.args[0], k)
-                wide = number if self.format.bits == 64 else builder.fpext(number, ir.DoubleType())
-                found = builder.call(library, [wide])
-                narrow = found if self.format.bits == 64 else builder.fptrunc(found, self.format.scalar)
-                result = builder.insert_element(result, narrow, k)
-            builder.ret(result)
-        return self.builder.call(function, [a])
-
-    def combine(self, op: str, a: ir.Value) -> ir.Value:
-        """Return the scalar that `op` ("add", "maximum", "minimum") makes of all lanes, halving in a fixed order."""
-        width = self.format.lanes
-        while width > 1:
-            width //= 2
-            order = [(k + width) % self.format.lanes for k in range(self.format.lanes)]
-            mask = ir.Constant(ir.VectorType(I32, self.format.lanes), order)
-            a = getattr(self, op)(a, self.builder.shuffle_vector(a, a, mask))
-        return self.builder.extract_element(a, ir.Constant(I64, 0))
-
-    def sum_of_each(self, values: list[ir.Value]) -> list[ir.Value]:
-        """Return the scalars that `combine` makes of some vectors by "add", of a power of two of them at once."""
-        lanes, distance = self.format.lanes, self.format.lanes // 2
-        whose = [[k] * lanes for k in range(len(values))]  # for each vector and lane, whose sum that is a part of
-        while distance:
-            folded = [x ^ distance for x in range(lanes)]
-            half = len(values) // 2
-            if half:
-                low = [x if not x & distance else lanes + x for x in range(lanes)]
-                high = [k ^ distance for k in low]
-                whose = [
-                    [whose[k][x] if not x & distance else whose[k + half][x] for x in range(lanes)] for k in range(half)
-                ]
-                values = [
-                    self.add(*(self._shuffled(values[k], values[k + half], order) for order in (low, high)))
-                    for k in range(half)
-                ]
-            else:
-                values = [self.add(value, self._shuffled(value, value, folded)) for value in values]
-            distance //= 2
-        places = {row: (k, x) for k, rows in enumerate(whose) for x, row in enumerate(rows)}
-        return [self.builder.extract_element(values[k], ir.Constant(I64, x)) for _, (k, x) in sorted(places.items())]
-
-    def _shuffled(self, a: ir.Value, b: ir.Value, order: list[int]) -> ir.Value:
+    def shuffled(self, a: ir.Value, b: ir.Value, order: list[int]) -> ir.Value:
+        """Return for each lane that of a and b, one behind the other, which `order` names."""
         mask = ir.Constant(ir.VectorType(I32, self.format.lanes), order)
         return self.builder.shuffle_vector(a, b, mask)
 
-    def sums_of(self, values: list[ir.Value]) -> ir.Value:
-        """Return the sum over the lanes of each of `lanes` vectors, in the lane of its number."""
-        lanes = self.format.lanes
-        distance = lanes // 2
-        while distance:
-            # Two vectors become one: each is folded to half as many sums, and these stand in alternate runs of lanes.
-            low = [x if not x & distance else lanes + (x ^ distance) for x in range(lanes)]
-            high = [x | distance if not x & distance else lanes + x for x in range(lanes)]
-            masks = [ir.Constant(ir.VectorType(I32, lanes), order) for order in (low, high)]
-            values = [
-                self.add(*(self.builder.shuffle_vector(values[k], values[k + distance], mask) for mask in masks))
-                for k in range(distance)
-            ]
-            distance //= 2
-        return values[0]
+    def lane(self, a: ir.Value, k: int) -> ir.Value:
+        return self.builder.extract_element(a, ir.Constant(I64, k))

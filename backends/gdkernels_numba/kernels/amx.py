@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from llvmlite import ir
 
 from gdkernels_numba.ir.emit import VOID, Function
-from gdkernels_numba.ir.vector import GRANULE, LINE
+from gdkernels_numba.ir.format import GRANULE, LINE
 
 __all__ = ["TILE_FLOPS", "configure_tiles", "multiply_tiles", "release_tiles", "write_tile_product"]
 

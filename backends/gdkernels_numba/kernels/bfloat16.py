@@ -20,7 +20,8 @@ it ends.
 from llvmlite import ir
 
 from gdkernels_numba.ir.emit import I32, Function
-from gdkernels_numba.ir.vector import GRANULE, LINE, Format, Vectors
+from gdkernels_numba.ir.format import GRANULE, LINE, Format
+from gdkernels_numba.ir.vector import Vectors
 from gdkernels_numba.kernels.pack import transposed_lines
 
 __all__ = ["BF16_PACKING", "write_bf16_packing"]

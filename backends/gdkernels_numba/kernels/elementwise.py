@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from llvmlite import ir
 
 from gdkernels.lowering.elementwise import ELEMENT, ROW, SINGLE, UNIT, Recipe
 from gdkernels.lowering.steps import NUMBER
 from gdkernels_numba.ir.emit import I64, Function, Variable
+from gdkernels_numba.ir.format import Format
 from gdkernels_numba.ir.functions import FUNCTIONS
-from gdkernels_numba.ir.vector import Format, Vectors
+from gdkernels_numba.ir.lanes import combined
+from gdkernels_numba.ir.vector import Vectors
 
 __all__ = ["LOOP_ARGUMENTS", "write_loop"]
 
@@ -18,7 +21,7 @@ LOOP_ARGUMENTS = ("rows", "columns", "row_bytes", "operands", "first")
 
 _NARROW = 4  # vectors of a row: with fewer, rows are the inner loop, so that it seldom begins anew
 
-_COMBINE = {"sum": "add", "max": "maximum", "min": "minimum"}
+_COMBINE: dict[str, Literal["add", "maximum", "minimum"]] = {"sum": "add", "max": "maximum", "min": "minimum"}
 _NEUTRAL = {"sum": 0.0, "max": -math.inf, "min": math.inf}
 
 
@@ -110,7 +113,7 @@ class _LoopWriter:
             for k, variable in partial.items():
                 self._store_partial(recipe.reductions[k][0], variable, f.add(self.sums[k], number))
         for k, variable in totals.items():
-            total = v.combine("add", variable.get())
+            total = combined(v, "add", variable.get())
             double = total if self.format.bits == 64 else f.builder.fpext(total, ir.DoubleType())
             pointer = f.pointer(self.sums[k])
             f.builder.store(f.builder.fadd(f.builder.load(pointer, typ=ir.DoubleType()), double), pointer)
@@ -165,7 +168,7 @@ class _LoopWriter:
         f, ends = self.f, []
         with f.builder.if_else(f.is_less(1, f.columns)) as (several, one):
             with several:
-                ends.append((self.v.combine(_COMBINE[op], variable.get()), f.builder.block))
+                ends.append((combined(self.v, _COMBINE[op], variable.get()), f.builder.block))
             with one:
                 ends.append((self._first_lane(variable.get()), f.builder.block))
         found = f.builder.phi(self.format.scalar)

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from gdkernels_numba.ir.emit import Function, Variable
-from gdkernels_numba.ir.vector import Format, Vectors
+from gdkernels_numba.ir.format import Format
+from gdkernels_numba.ir.lanes import separate_sums, sums_as_vector
+from gdkernels_numba.ir.vector import Vectors
 from gdkernels_numba.kernels.amx import write_tile_product
 
 __all__ = ["PRODUCTS", "products_of", "write_products"]
@@ -168,7 +170,7 @@ def _write_by_rows(f: Function, v: Vectors) -> None:
             for line, total in zip(lines, sums, strict=True):
                 weights = v.where(mask, v.load(f.add(line, whole)), v.constant(0.0))
                 total.set(v.fma(values, weights, total.get()))
-        result = Variable(f, v.sums_of([total.get() for total in sums]))
+        result = Variable(f, sums_as_vector(v, [total.get() for total in sums]))
         c = f.add(f.c, f.multiply(row, f.c_row), f.multiply(unit, size))
         with f.builder.if_then(f.is_less(0, f.accumulate)):
             result.set(v.add(v.load(c), result.get()))
@@ -207,5 +209,5 @@ def _write_dots_of(f: Function, v: Vectors, row: ir.Value, height: int) -> None:
         a.set(f.add(a.get(), f.a_panel))
         w.set(f.add(w.get(), panel))
         left.set(f.subtract(left.get(), here))
-    for i, scalar in enumerate(v.sum_of_each([total.get() for total in sums])):
+    for i, scalar in enumerate(separate_sums(v, [total.get() for total in sums])):
         v.store(v.splat(scalar), f.add(f.c, f.multiply(f.c_row, f.add(row, i))))

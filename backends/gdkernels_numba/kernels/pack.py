@@ -6,7 +6,8 @@ from llvmlite import ir
 
 from gdkernels_numba.cpu.features import has_control_register
 from gdkernels_numba.ir.emit import I32, I64, VOID, Function, Variable
-from gdkernels_numba.ir.vector import LINE, Format, Vectors
+from gdkernels_numba.ir.format import LINE, Format
+from gdkernels_numba.ir.vector import Vectors
 from gdkernels_numba.kernels.amx import configure_tiles, release_tiles
 
 __all__ = ["MOVES", "transposed_lines", "write_moves"]

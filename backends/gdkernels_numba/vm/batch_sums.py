@@ -4,7 +4,7 @@ The first sum of a block is where its gradient belongs, and others wait in memor
 """
 
 from gdkernels.groups.tree import merges_after
-from gdkernels_numba.ir.vector import LINE, PANEL_BYTES
+from gdkernels_numba.ir.format import LINE, PANEL_BYTES
 from gdkernels_numba.vm.context import address, operand, row_of_piece, rows_of_piece, terms, terms_at_once, vectors
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import STRIP, SUM_COLUMNS, SUM_GRADIENT, SUM_OVER_PIECES

@@ -1,6 +1,6 @@
 """The work of a piece on its blocks of the parameters: gradients of the whole batch, updates, and other layouts."""
 
-from gdkernels_numba.ir.vector import PANEL_BYTES
+from gdkernels_numba.ir.format import PANEL_BYTES
 from gdkernels_numba.vm.batch_sums import run_column_sums, run_gradient, run_sum
 from gdkernels_numba.vm.context import address, vectors
 from gdkernels_numba.vm.fields import WORD

@@ -8,7 +8,7 @@ from llvmlite import ir
 
 from gdkernels_numba.cpu.features import has_control_register
 from gdkernels_numba.ir.emit import I32, I64, VOID, Function
-from gdkernels_numba.ir.translate import Intrinsic
+from gdkernels_numba.ir.expressions import Intrinsic
 from gdkernels_numba.vm.fields import WORD
 
 __all__ = [

@@ -1,6 +1,6 @@
 """The work of a piece on a tile, which is some rows of the batch, forward and back."""
 
-from gdkernels_numba.ir.vector import GRANULE, LINE, PANEL_BYTES
+from gdkernels_numba.ir.format import GRANULE, LINE, PANEL_BYTES
 from gdkernels_numba.vm.blocks import run_blocks
 from gdkernels_numba.vm.context import address, terms, terms_at_once, vectors
 from gdkernels_numba.vm.fields import WORD

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from gdkernels_numba.ir.vector import LINE
+from gdkernels_numba.ir.format import LINE
 from gdkernels_numba.vm.fields import WORD
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from llvmlite import ir
 
 from gdkernels_numba.ir.emit import I64, Function
-from gdkernels_numba.ir.translate import Intrinsic
+from gdkernels_numba.ir.expressions import Intrinsic
 from gdkernels_numba.vm.context import set_operands
 from gdkernels_numba.vm.fields import WORD, offsets_of
 from gdkernels_numba.vm.intrinsics import call, set_word, word

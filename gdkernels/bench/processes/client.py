@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ SERVER = "gdkernels.bench.processes.server"
 # Fetching results may take longer than fetching them again by this share of the claimed time.
 _LATE = 0.1
 _TRIALS = 3
+_PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
@@ -125,12 +126,19 @@ class ParticipantProcess:
         Variables that only this process sees.
     server
         The module that the process runs.
+    patience
+        Returns the seconds within which it has to answer a question, unless it is a group's.
     """
 
     def __init__(
-        self, participant: Participant, environment: Mapping[str, str] | None = None, *, server: str = SERVER
+        self,
+        participant: Participant,
+        environment: Mapping[str, str] | None = None,
+        *,
+        server: str = SERVER,
+        patience: Callable[[], float] = lambda: _PATIENCE,
     ) -> None:
-        self.participant = participant
+        self.participant, self._patience = participant, patience
         started = time.monotonic()
         self._process: PipedProcess | RankProcesses
         if participant.group is None:
@@ -213,7 +221,8 @@ class ParticipantProcess:
         self._process.close()
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        answer = self._process.ask(question)
+        process = self._process
+        answer = process.ask(question, self._patience()) if isinstance(process, PipedProcess) else process.ask(question)
         if "unsuitable" in answer:
             raise UnsuitableError(answer["unsuitable"])
         return answer

@@ -197,7 +197,8 @@ def _checked_shape(block: Block, name: str, shape: Any) -> tuple[int, ...]:
     whole = all(isinstance(n, (int, np.integer)) and n >= 1 for n in sizes)
     if not (whole and 1 <= len(sizes) <= 2):
         raise InputError(
-            f"{_name(block)}: the shape of {name} must be one or two whole numbers of at least 1, got {shown(shape)}"
+            f"{_name(block)}: the shape of {name} must be one or two whole numbers of at least 1, such as (1,) for a "
+            f"single number, got {shown(shape)}"
         )
     return tuple(int(n) for n in sizes)
 

@@ -58,8 +58,8 @@ def check_run(
         executable = bind(backend, case.program, Plan(backend.name, device, precision))
         loss, _ = executable.run(state, x, y, order, batch_size, rates)
         found = [arrays_of(loss, state, backend.to_numpy)]
-        own, wanted = ([_run_on_numpy(case, p, order, batch_size, rates)] for p in (precision, "float64"))
-        compare(found, own, wanted, precision)
+        own = [[_run_on_numpy(case, p, order, batch_size, rates)] for p in verification.roundings(precision)]
+        compare(found, own, [_run_on_numpy(case, "float64", order, batch_size, rates)], precision)
 
 
 def _run_on_numpy(case: Case, precision: str, order: Any, batch_size: int, rates: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Executable, Job, Plan, State
+from gdkernels.backend.executable import EpochsExecutable
 from gdkernels.backend.program import Program
 from gdkernels.definition.network import Arrays
 from gdkernels.dispatch.shared_executables import Executables
@@ -113,7 +114,7 @@ def _by_place(jobs: Sequence[Job]) -> list[list[Job]]:
     return list(found.values())
 
 
-class _MetExecutable(Executable):
+class _MetExecutable(EpochsExecutable):
     """An executable whose steps are done at a meeting, with those of others."""
 
     def __init__(self, executable: Executable, meeting: Meeting) -> None:
@@ -134,19 +135,6 @@ class _MetExecutable(Executable):
     def with_program(self, program: Program) -> Executable | None:
         found = self._executable.with_program(program)
         return None if found is None else _MetExecutable(found, self._meeting)
-
-    def run(
-        self,
-        state: State,
-        x: Any,
-        y: Any,
-        order: npt.NDArray[np.int64],
-        batch_size: int,
-        learning_rates: npt.NDArray[np.float64],
-        sample_weight: Any = None,
-    ) -> tuple[float, float | None]:
-        once = np.asarray(order)[None], batch_size, np.asarray(learning_rates)[None]
-        return self.run_epochs(state, x, y, *once, sample_weight)[0]
 
     def run_epochs(
         self,

@@ -12,7 +12,7 @@ import numpy as np
 from gdkernels.backend import Executable, State
 from gdkernels.backend.program import Program
 from gdkernels.data.records import Records
-from gdkernels.data.sparse import taking
+from gdkernels.data.taking_sparse import taking
 from gdkernels.definition.optimizers import Optimizer, Slots
 from gdkernels.dispatch.binding import Binding
 from gdkernels.errors import InputError
