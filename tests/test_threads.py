@@ -12,7 +12,7 @@ from gdkernels.cli import main
 from gdkernels.system import control_groups, threads
 from gdkernels.system.thread_limits import at_most
 from gdkernels.system.threads import in_words, thread_bound
-from gdkernels.training.jobs import threads as workers
+from gdkernels.training.jobs.one_pass import in_one_pass
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(4096, 256)), RNG.normal(size=(4096, 64))
@@ -216,9 +216,9 @@ def test_a_quota_bounds_blas(blas, monkeypatch):
 def test_many_models(monkeypatch):
     pytest.importorskip("numba")
     seen = []
-    real = workers.run_jobs
     monkeypatch.setattr(
-        "gdkernels.many.running.run_jobs", lambda jobs, count, *others: seen.append(count) or real(jobs, count, *others)
+        "gdkernels.many.running.in_one_pass",
+        lambda jobs, count, done: seen.append(count) or in_one_pass(jobs, count, done),
     )
 
     def fit(**keywords):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -41,6 +40,7 @@ _log = logging.getLogger("gdkernels")
 _PREDICTED_ROWS = 1 << 20  # at a time
 # Rows that are copied sooner than their address is found: so many, or more if they are so many numbers.
 _FEW, _MORE, _NUMBERS = 16, 64, 4096
+_KEPT_FOOTPRINTS = 64
 _KEPT_PREDICTIONS = 4  # sizes whose instruction streams are kept, such as those of the validation and the test records
 
 Array = npt.NDArray[Any]
@@ -179,8 +179,9 @@ class FusedExecutable(EpochsExecutable):
     def with_program(self, program: Program) -> FusedExecutable | None:
         if program.without_numbers != self._program.without_numbers:
             return None
-        other = copy(self)  # with the code, the bound steps and what is known of both
-        vars(other).update(_program=program)
+        other = object.__new__(type(self))
+        # With the code, the bound steps and what is known of both; `copy` takes ten times as long, for each model.
+        vars(other).update(vars(self), _program=program)
         return other
 
     def workspace(self, batch_size: int) -> int:
@@ -188,7 +189,8 @@ class FusedExecutable(EpochsExecutable):
         if task is None:
             return 0
         sizes = task.sizes_with(batch_size)
-        return BoundStep.measure(task, self._compiled.kernels, sizes, self._choose(task, sizes, batch_size))
+        choices = self._choose(self._compiled, task, sizes, batch_size)
+        return BoundStep.measure(task, self._compiled.kernels, sizes, choices)
 
     # ---- sizes
 
@@ -204,8 +206,9 @@ class FusedExecutable(EpochsExecutable):
         self._wished |= {**alone, "pieces": 1}
         told, rows = {**self.plan.choices, **alone}, -(-batch // shards)
         if "tile_rows" not in told:
-            told |= shared_pieces(self._choose(task, task.sizes_with(batch), batch, wished=told), shards)
-        return self._choose(task, task.sizes_with(rows), rows, wished=told)
+            whole = self._choose(self._compiled, task, task.sizes_with(batch), batch, wished=told)
+            told |= shared_pieces(whole, shards)
+        return self._choose(self._compiled, task, task.sizes_with(rows), rows, wished=told)
 
     @property
     def has_whole_gradients(self) -> bool:
@@ -227,7 +230,8 @@ class FusedExecutable(EpochsExecutable):
             alike = [k for k in known if k[0] == training]
             for old in alike if training else alike[: 1 - _KEPT_PREDICTIONS]:
                 del known[old]  # before the new one takes its memory
-            bound = KeptSteps.bound(task, code.kernels, sizes, self._choose(task, sizes, batch, entries))
+            choices = self._choose(code, task, sizes, batch, entries)
+            bound = KeptSteps.bound(task, code.kernels, sizes, choices)
             known[key] = bound
         if training and self._planned_by is not bound:
             self.plan = replace(self.plan, choices={**self._wished, **bound.choices.as_dict()})
@@ -236,6 +240,7 @@ class FusedExecutable(EpochsExecutable):
 
     def _choose(
         self,
+        code: Compiled,
         task: ScheduledTask,
         sizes: Mapping[str, int],
         batch: int,
@@ -244,6 +249,19 @@ class FusedExecutable(EpochsExecutable):
         wished: Mapping[str, Any] | None = None,
     ) -> StepChoices:
         wished = self._wished if wished is None else wished
+        key = task.output is None, batch, entries
+        footprint = code.footprints.get(key)
+        if footprint is None:
+            if len(code.footprints) >= _KEPT_FOOTPRINTS:
+                code.footprints.clear()
+            footprint = code.footprints[key] = self._footprint(task, sizes, batch, entries)
+        if code is not self._compiled:
+            wished = {**wished, "by_units": False}  # each thread has its rows
+        most = 1 if "threads" in wished else cores()  # many fits ask, and each says that it has one
+        return choose(footprint, self._compiled.kernels.format, caches(), most, wished)
+
+    def _footprint(self, task: ScheduledTask, sizes: Mapping[str, int], batch: int, entries: float) -> StepFootprint:
+        """Return the size of a step in the numbers that choices depend on."""
         form = self._compiled.kernels.format
         tile, shapes = task.schedule.tile, {name: p.shape for name, p in self._program.parameters.items()}
         of_products = {s.weights.attribute: s.weights.shape for s in tile if isinstance(s, Product)}
@@ -256,7 +274,7 @@ class FusedExecutable(EpochsExecutable):
         kept = [b for b in task.schedule.buffers if b.kept]
         row_bytes = sum(-(-sizes[b.width.name] // form.panel) * pitch_of(sizes[b.width.name], form) for b in kept)
         narrower = 2 if form.bf16 else 1  # what products read
-        footprint = StepFootprint(
+        return StepFootprint(
             batch=batch,
             flops=(6.0 if training else 2.0) * multiplied * batch,
             row_bytes=row_bytes // narrower,
@@ -265,9 +283,6 @@ class FusedExecutable(EpochsExecutable):
             moved_bytes=moved * form.size if training else 0,
             alone=not training,
         )
-        if by_entry:  # each thread has its rows
-            wished = {**wished, "by_units": False}
-        return choose(footprint, form, caches(), cores(), wished)
 
     # ---- arrays
 

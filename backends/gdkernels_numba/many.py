@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.backend import Job
-from gdkernels_numba.bytecode.arena import address_of
 from gdkernels_numba.bytecode.bound_step import BoundStep
 from gdkernels_numba.bytecode.prepared_run import PreparedRun
 from gdkernels_numba.bytecode.workspace import Workspace
+from gdkernels_numba.cpu.addresses import address_of
 from gdkernels_numba.cpu.threads import OtherThreads
 from gdkernels_numba.ir.format import LINE
 from gdkernels_numba.vm.fields import WORD
@@ -168,6 +168,7 @@ class _Queue:
         jobs = [partial(self._job_taker, int(record.ctypes.data)) for record in self._records[1:]]
         self._others = OtherThreads(jobs, self._close)
         self._others.start()
+        self._others.let_begin()
 
     def _shape(self, bound: BoundStep) -> int:
         """Return the number of a bound step, of which each thread has a copy."""
@@ -194,8 +195,10 @@ class _Queue:
         if before < self._published:
             self._job_taker(int(self._records[0].ctypes.data))
         elif self._begun and not self._begun[0].is_done:
-            time.sleep(_A_WHILE)
-            if self._others is not None:
+            if self._others is None:
+                time.sleep(_A_WHILE)
+            else:
+                self._others.rest(_A_WHILE)
                 self._others.check()
 
     def _drain(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.randomness import SeededOrders
+from gdkernels_numba.cpu.addresses import address_of
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.job_fields import POOL, DrawingRecord
 
@@ -17,6 +18,7 @@ __all__ = ["RunOrders"]
 _log = logging.getLogger("gdkernels")
 
 _ROOM = POOL + 4  # words for a pool and a generator
+_RECORD = len(DrawingRecord._fields)
 _MOST = 1 << 32  # records, and epochs: more have numbers of their own to be seeded by, or to be drawn by
 _MOST_KEPT = 1 << 17  # numbers that are kept for the next who asks: 1 MB
 
@@ -86,12 +88,10 @@ def _asked(_: SeededOrders) -> _Asked:
 def _to_draw(orders: SeededOrders) -> RunOrders:
     numbers, seed = np.empty(orders.shape, np.int64), orders.entropy
     count = len(seed) + 1
-    size = len(DrawingRecord._fields)
-    words = np.zeros(size + max(POOL, count) + _ROOM, np.int64)
-    words[size : size + len(seed)] = seed
-    entropy = words.ctypes.data + WORD * size
+    words = np.zeros(_RECORD + max(POOL, count) + _ROOM, np.int64)
+    entropy = address_of(words) + WORD * _RECORD
     record = DrawingRecord(
-        orders=numbers.ctypes.data,
+        orders=address_of(numbers),
         records=orders.records,
         epochs=len(orders),
         epoch=orders.epochs.start,
@@ -100,7 +100,7 @@ def _to_draw(orders: SeededOrders) -> RunOrders:
         epoch_at=len(seed),
         room=entropy + WORD * max(POOL, count),
     )
-    words[:size] = np.array(record, np.int64)
+    words[: _RECORD + len(seed)] = (*record, *seed)
     return RunOrders(numbers, words)
 
 

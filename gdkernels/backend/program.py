@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from gdkernels.backend.block_facts import BlockFacts, facts_of
 from gdkernels.definition import network
-from gdkernels.definition.blocks.block import Block, Parameter, parameters_of
-from gdkernels.definition.chain import layers_in
+from gdkernels.definition.blocks.block import Block, Parameter
 from gdkernels.definition.network import Arrays, Slots
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizer_numbers import numbers_of, with_numbers
@@ -21,7 +21,7 @@ from gdkernels.graph.nodes import Dim, Node
 from gdkernels.graph.operations import INT, MOVES, SCALAR
 from gdkernels.graph.text import nodes_text
 from gdkernels.randomness import RandomNumbers
-from gdkernels.system.cached_property import cached_property, fields_of
+from gdkernels.system.cached_property import cached_property, fields_of, hashed_once
 
 __all__ = ["Program", "TracedForward", "TracedStep", "slot_names"]
 
@@ -79,6 +79,7 @@ class TracedForward:
     output: Node
 
 
+@hashed_once
 @dataclass(frozen=True)
 class Program:
     """A network with what trains it; without an objective and an optimizer, it can only predict.
@@ -111,34 +112,43 @@ class Program:
         return fields_of(self)
 
     @cached_property
+    def _facts(self) -> BlockFacts:
+        return facts_of(self.block, self.inputs)
+
+    @cached_property
     def parameters(self) -> Mapping[str, Parameter]:
         """The declarations of the block's parameters and constants, by name."""
-        return _declared(self.block, self.inputs)
+        return self._facts.parameters
 
     @cached_property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """The shapes of the parameters and constants, by name."""
-        return {name: parameter.shape for name, parameter in self.parameters.items()}
+        return self._facts.shapes
+
+    @property
+    def count(self) -> int:
+        """How many numbers the parameters and constants have."""
+        return self._facts.count
 
     @cached_property
     def trained(self) -> tuple[str, ...]:
         """The names of the parameters that training changes."""
-        return tuple(name for name, parameter in self.parameters.items() if parameter.trains)
+        return self._facts.trained
 
     @cached_property
     def decaying(self) -> frozenset[str]:
         """The names of those that penalties and the decay of weights touch."""
-        return frozenset(name for name in self.trained if self.parameters[name].decays)
+        return self._facts.decaying
 
     @cached_property
     def outputs(self) -> int:
         """The number of outputs."""
-        return self.block.outputs(self.inputs)
+        return self._facts.outputs
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
         """The numbers of a record in each matrix on the way, from the inputs to the outputs."""
-        return (self.inputs, *self.block.widths(self.inputs))
+        return self._facts.widths
 
     @cached_property
     def codes(self) -> Mapping[int, int]:
@@ -149,7 +159,7 @@ class Program:
         InputError
             If rows of a table are looked up by anything else: nobody could check it before it is used.
         """
-        if layers_in(self.block) is not None:
+        if self._facts.is_chain:
             return {}
         try:
             traced = self.trace_forward()
@@ -186,7 +196,7 @@ class Program:
 
     def _flops_of_products(self, records: int) -> int | None:
         """Return what products of a forward pass take; None for layers, which are plain, and where it is unknown."""
-        if layers_in(self.block) is not None:
+        if self._facts.is_chain:
             return None
         try:
             traced = self.trace_forward()
@@ -197,15 +207,17 @@ class Program:
     @cached_property
     def draws(self) -> bool:
         """Whether blocks compute something else in training than in prediction: with random numbers."""
-        return self.optimizer is not None and layers_in(self.block) is None and _draws(self.block, self.inputs)
+        return self.optimizer is not None and not self._facts.is_chain and _draws(self.block, self.inputs)
 
     @cached_property
     def moves(self) -> bool:
-        """Whether blocks copy numbers to another place: pick columns, join them, or look up rows of tables."""
-        if layers_in(self.block) is not None:
+        """Whether blocks pick columns, join them, look up rows of tables, or multiply matrices of each record."""
+        if self._facts.is_chain:
             return False
         try:
-            return any(node.op in MOVES for node in topological(self.trace_forward().output))
+            return any(
+                node.op in MOVES or node.op == "row_product" for node in topological(self.trace_forward().output)
+            )
         except TraceError:  # raised again by a backend that traces it
             return False
 
@@ -222,8 +234,12 @@ class Program:
             found["l2"] = float(objective.l2)
         if objective is not None and objective.clip_norm is not None:
             found["clip_norm"] = float(objective.clip_norm)
-        own = {} if self.optimizer is None else numbers_of(self.optimizer)
+        own = self._of_optimizer
         return found | {f"{_OPTIMIZER}{name}": value for name, value in own.items() if name != "learning_rate"}
+
+    @cached_property
+    def _of_optimizer(self) -> dict[str, float]:
+        return {} if self.optimizer is None else numbers_of(self.optimizer)
 
     @cached_property
     def without_numbers(self) -> "Program":
@@ -232,7 +248,7 @@ class Program:
         if objective is not None and (objective.l2 or objective.clip_norm is not None):
             fixed: dict[str, Any] = {n: 0.5 for n, v in (("l2", objective.l2), ("clip_norm", objective.clip_norm)) if v}
             objective = replace(objective, **fixed)
-        if optimizer is not None and (own := numbers_of(optimizer)):
+        if optimizer is not None and (own := self._of_optimizer):
             optimizer = with_numbers(optimizer, dict.fromkeys(own, 0.5))
         if objective is self.objective and optimizer is self.optimizer:
             return self
@@ -370,7 +386,7 @@ class Program:
     def _begin_trace(self, others: Iterable[str]) -> tuple[Graph, Dim, dict[int, Dim], dict[str, Node]]:
         graph = Graph()
         batch = graph.dim("B")
-        shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
+        shapes = self.shapes
         if taken := sorted(shapes.keys() & set(others)):
             raise TraceError(
                 f"{type(self.block).__name__} calls a parameter {taken[0]}, as another input of the step is called; "
@@ -380,9 +396,6 @@ class Program:
         dims = {n: graph.dim(f"n{n}", n) for n in numbers}
         inputs = {name: graph.input(name, tuple(dims[n] for n in shape)) for name, shape in shapes.items()}
         return graph, batch, dims, inputs
-
-
-_declared = remembered(256)(parameters_of)  # asked anew for each of many models of one shape
 
 
 @remembered(64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,15 +24,19 @@ def storage_dtype(precision: str) -> str:
 
 def host_array(x: Any, dtype: npt.DTypeLike | None = None) -> npt.NDArray[Any]:
     """Return `x` as a NumPy array: a list, or an array in the host's memory of any library that speaks DLPack."""
-    if type(x) is np.ndarray and (dtype is None or x.dtype == dtype):  # as nearly always
-        return x
-    if type(x) is not np.ndarray:
+    if type(x) is np.ndarray:  # as nearly always
+        if dtype is None or x.dtype == dtype:
+            return x
+        if x.dtype.kind in "biuf":
+            with np.errstate(over="ignore"):  # what is too large is refused later, with its place
+                return x.astype(dtype)
+    else:
         x = without_history(x)
         if str(getattr(x, "dtype", None)) == "torch.bfloat16":  # NumPy has no such type; float32 holds all its numbers
             x = x.float()
         if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
             x = np.from_dlpack(x)
-    with np.errstate(over="ignore"):  # what is too large is refused later, with its place
+    with np.errstate(over="ignore"):
         array = np.asarray(x)
         if array.dtype.kind == "V" and array.dtype.name == "bfloat16":  # JAX's, which NumPy takes for no number
             array = array.astype(np.float32)
@@ -134,5 +138,5 @@ class State:
             return a.copy(order="K") if type(a) is np.ndarray else xp.asarray(a, copy=True)
 
         parameters = {name: copied(a) for name, a in self.parameters.items()}
-        slots = {name: tuple(map(copied, s)) for name, s in self.slots.items()}
-        return replace(self, parameters=parameters, slots=slots)
+        slots = {name: tuple(map(copied, s)) if s else () for name, s in self.slots.items()}
+        return State(parameters, slots, self.step, self.seed, self.first, self.memory)

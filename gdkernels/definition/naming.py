@@ -9,7 +9,9 @@ import inspect
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
+from types import FunctionType
 from typing import Any, Literal, get_args
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -84,7 +86,7 @@ def resolve(kind: Kind, value: Any) -> Any:
                 raise InputError(f"{value!r} is a solver, not an optimizer: pass it as solver={value!r}")
             raise unknown_name(kind, value, built_ins(kind), hint=f"Or pass your own: {_WANTED[kind]}.")
         found = built_ins(kind)[value]
-        return found() if isinstance(found, type) else found
+        return _with_defaults(found) if isinstance(found, type) else found
     meant = _built_in(value)
     if meant is not None and meant[0] != kind:
         if (kind, meant[0]) == ("optimizer", "solver"):
@@ -150,15 +152,30 @@ def restore(kind: Kind, description: Mapping[str, Any], objects: Mapping[str, An
     return dataclasses.replace(value, **parameters) if parameters else value
 
 
+@cache
+def _with_defaults(family: type) -> Any:
+    """Return the value of a built-in class with its defaults, which never changes and is made once."""
+    return family()
+
+
 def _can_be(kind: Kind, value: Any) -> bool:
-    if kind not in _CLASSES:
-        return callable(value)
-    return isinstance(value, getattr(import_module(_HOMES[kind]), _CLASSES[kind]))
+    return isinstance(value, _class_of(kind)) if kind in _CLASSES else callable(value)
+
+
+@cache
+def _class_of(kind: Kind) -> type:
+    found: type = getattr(import_module(_HOMES[kind]), _CLASSES[kind])
+    return found
 
 
 def _check_signature(kind: Kind, value: Any) -> None:
     """Raise `InputError` for a function that cannot be called as those of its kind are."""
     count, keywords = _CALLED[kind]
+    family = type(value)
+    # All objects of a class that is written in Python are called alike, and to find out how takes longer than an epoch.
+    is_one = isinstance(vars(family).get("__call__"), FunctionType) and not hasattr(value, "__signature__")
+    if is_one and kind in _FIT.get(family, ()):
+        return
     try:
         signature = inspect.signature(value.forward if is_of(value, "torch.nn", "Module") else value)
     except ValueError:  # a function of an extension may have none
@@ -168,6 +185,12 @@ def _check_signature(kind: Kind, value: Any) -> None:
     except TypeError as error:
         name = getattr(value, "__name__", type(value).__name__)
         raise InputError(f"{kind} must be {_WANTED[kind]}, got {name}{signature}: {error}") from None
+    if is_one:
+        _FIT.setdefault(family, set()).add(kind)
+
+
+# The kinds of function that objects of a class were found to be.
+_FIT: WeakKeyDictionary[type, set[Kind]] = WeakKeyDictionary()
 
 
 def _built_in(value: Any) -> tuple[str, str] | None:
@@ -176,9 +199,15 @@ def _built_in(value: Any) -> tuple[str, str] | None:
     if kind is None:
         return None
     family = value if isinstance(value, type) else type(value)
+    if dataclasses.is_dataclass(family):
+        return _built_in_class(kind, family)
+    return next(((kind, name) for name, one in built_ins(kind).items() if one is value), None)
+
+
+@cache
+def _built_in_class(kind: Kind, family: type) -> tuple[Kind, str] | None:
     for name, one in built_ins(kind).items():
-        same_family = family is (one if isinstance(one, type) else type(one))
-        if one is value or (same_family and dataclasses.is_dataclass(family)):
+        if family is (one if isinstance(one, type) else type(one)):
             return kind, name
     return None
 

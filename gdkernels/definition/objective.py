@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from gdkernels.definition.activations import Activation
@@ -57,15 +58,9 @@ class Objective:
         InputError
             For unknown names and numbers out of range.
         """
-        if not at_least(0).has(l2):
-            raise InputError(f"l2 must be a finite number of at least 0, got {shown(l2)}")
-        if clip_norm is not None and not POSITIVE.has(clip_norm):
-            raise InputError(f"clip_norm must be a positive finite number or None, got {shown(clip_norm)}")
-        chosen = resolve("loss", loss)
-        if isinstance(chosen, CrossEntropy) and outputs == 1:
-            chosen = BinaryCrossEntropy()  # the same thing for one output, which softmax would make constant
-        norm = None if clip_norm is None else float(clip_norm)
-        return cls(chosen, float(l2), checked_switch("l2_in_loss", l2_in_loss), norm, checked_reduction(reduction))
+        given = loss, l2, l2_in_loss, clip_norm, reduction, outputs
+        # Asked for each of many models, which seldom have another; what is no plain value may have no hash.
+        return _known(*given) if _PLAIN.issuperset(map(type, given)) else _checked(*given)
 
     @property
     def link(self) -> Activation:
@@ -85,3 +80,23 @@ class Objective:
 def checked_reduction(reduction: str) -> str:
     """Return `reduction`; raise `InputError` unless it is "mean" or "sum"."""
     return one_of("reduction", reduction, ("mean", "sum"))
+
+
+_PLAIN = frozenset({str, float, int, bool, type(None)})
+
+
+def _checked(
+    loss: str | Loss, l2: float, l2_in_loss: bool, clip_norm: float | None, reduction: str, outputs: int
+) -> Objective:
+    if not at_least(0).has(l2):
+        raise InputError(f"l2 must be a finite number of at least 0, got {shown(l2)}")
+    if clip_norm is not None and not POSITIVE.has(clip_norm):
+        raise InputError(f"clip_norm must be a positive finite number or None, got {shown(clip_norm)}")
+    chosen = resolve("loss", loss)
+    if isinstance(chosen, CrossEntropy) and outputs == 1:
+        chosen = BinaryCrossEntropy()  # the same thing for one output, which softmax would make constant
+    norm = None if clip_norm is None else float(clip_norm)
+    return Objective(chosen, float(l2), checked_switch("l2_in_loss", l2_in_loss), norm, checked_reduction(reduction))
+
+
+_known = lru_cache(maxsize=256, typed=True)(_checked)

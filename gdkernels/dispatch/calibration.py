@@ -14,7 +14,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -165,8 +165,13 @@ def keep(calibration: Calibration) -> Path:
 
 def path(precision: str) -> Path:
     """Return the path of this machine's calibration, whether it exists or not."""
-    kind = sha256(json.dumps(machine()).encode()).hexdigest()[:12]
-    return cache_folder() / f"calibration-{kind}-{precision}.json"
+    return _path(cache_folder(), tuple(machine().items()), precision)
+
+
+@lru_cache(maxsize=16)  # each first fit of a network asks
+def _path(folder: Path, kind: tuple[tuple[str, str | int], ...], precision: str) -> Path:
+    digest = sha256(json.dumps(dict(kind)).encode()).hexdigest()[:12]
+    return folder / f"calibration-{digest}-{precision}.json"
 
 
 @cache

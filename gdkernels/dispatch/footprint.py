@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from gdkernels.backend.program import Program
 from gdkernels.definition.chain import chain, layers_in
@@ -30,6 +30,9 @@ _MADE, _OUTPUTS = 20, 6
 _PREDICTED = 1 << 19
 # Freed memory that the system's allocator keeps, and the libraries' own.
 _SLACK = 1 << 25
+
+
+Measured = Callable[[int], int]
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,22 @@ class Footprint:
 
     def as_dict(self) -> dict[str, int]:
         """Return the bytes by name, and their sum."""
-        return {**asdict(self), "total": self.total}
+        return {**vars(self), "total": self.total}
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {gigabytes(size)}" for name, size in asdict(self).items() if size >= 1e6)
+        parts = ", ".join(f"{name} {gigabytes(size)}" for name, size in vars(self).items() if size >= 1e6)
         return f"at most {gigabytes(self.total)}: {parts}"
 
 
 def footprint(
-    work: Workload, precision: str, *, compiled: bool, rows: int | None, records: int, evaluated: int
+    work: Workload,
+    precision: str,
+    *,
+    compiled: bool,
+    rows: int | None,
+    records: int,
+    evaluated: int,
+    workspace: Measured | None = None,
 ) -> Footprint:
     """Return the memory that a job will need.
 
@@ -85,24 +95,31 @@ def footprint(
         Bytes of the windows of records, where they are read from files.
     evaluated
         The number of records that are predicted at a time.
+    workspace
+        As for `rows_that_fit`.
     """
     rows = work.batch if rows is None else min(work.batch, rows)
-    once, each = _step(work, precision, compiled, rows)
+    once, each = _step(work, precision, compiled, rows, workspace)
     # Predictions take so many records at a time that their widest layer has no more numbers than this.
     made = 0 if compiled else _MADE * min(evaluated * max(work.sizes), _PREDICTED)
     evaluation = _itemsize(precision) * (made + _OUTPUTS * evaluated * work.sizes[-1])
     return Footprint(memory.used(), records, _state_bytes(work.program, precision) + once, each * rows, evaluation)
 
 
-def rows_that_fit(work: Workload, precision: str, *, compiled: bool) -> int:
+def rows_that_fit(work: Workload, precision: str, *, compiled: bool, workspace: Measured | None = None) -> int:
     """Return how many records of a batch fit into memory at a time: mostly all.
+
+    Parameters
+    ----------
+    workspace
+        Returns the bytes that a compiled step has for a batch of so many records, or 0 if it cannot tell.
 
     Raises
     ------
     InputError
         If not even one does.
     """
-    once, each = _step(work, precision, compiled, work.batch)
+    once, each = _step(work, precision, compiled, work.batch, workspace)
     if once + each * work.batch <= _SMALL or (room := memory.room()) is None:
         return work.batch
     rows = (room.bytes - once - _SLACK) // each
@@ -125,7 +142,7 @@ def check_initial(program: Program) -> None:
 
     def needed(program: Program) -> int:
         largest = max((math.prod(p.shape) for p in program.parameters.values()), default=0)
-        return 8 * (_count(program) + largest)  # float64, one drawn twice
+        return 8 * (program.count + largest)  # float64, one drawn twice
 
     _check(program, needed, "to be drawn")
 
@@ -152,7 +169,7 @@ def _check(program: Program, needed: Callable[[Program], int], what: str) -> Non
     if need <= _SMALL or (room := memory.room()) is None or need <= room.bytes:
         return
     raise InputError(
-        f"a network of {_shape(program.widths)} has {_count(program):,} parameters and needs {gigabytes(need)} "
+        f"a network of {_shape(program.widths)} has {program.count:,} parameters and needs {gigabytes(need)} "
         f"{what}, but only {room} is available; {_largest(program, needed, room.bytes)}"
     )
 
@@ -193,15 +210,16 @@ def _state_bytes(program: Program, precision: str) -> int:
     """
     slots = program.slots
     copies = slots + (1 + slots) + 3 + 2 * (1 + slots)
-    return copies * _count(program) * _itemsize(precision)
+    return copies * program.count * _itemsize(precision)
 
 
-def _count(program: Program) -> int:
-    return sum(math.prod(p.shape) for p in program.parameters.values())
-
-
-def _step(work: Workload, precision: str, compiled: bool, rows: int) -> tuple[int, int]:
+def _step(
+    work: Workload, precision: str, compiled: bool, rows: int, workspace: Measured | None = None
+) -> tuple[int, int]:
     """Return the bytes that a step needs once, and for each record at a time."""
+    # A block does not tell what it computes on its way, but its compiled step does.
+    if compiled and workspace is not None and layers_in(work.program.block) is None and (taken := workspace(rows)):
+        return 0, -(-taken // rows)
     item, (inputs, *_, outputs) = _itemsize(precision), work.sizes
     # Compiled steps keep what the backward pass needs of each layer, twice while in use, in slightly wider panels.
     packed = item * (3 * sum(-(-n // 16) * 16 for n in work.sizes) + inputs + outputs)

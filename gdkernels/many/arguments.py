@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, Sized
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gdkernels.backend.values import check_unmasked
 from gdkernels.data.records import Records
 from gdkernels.errors import InputError, shown
 from gdkernels.models.network import Network
@@ -25,6 +26,9 @@ TRAINER_SETTINGS = (
 )  # fmt: skip
 
 _Given = npt.NDArray[Any] | None
+
+_BEYOND = np.iinfo(np.int64)
+_NO_LISTS = str, bytes, bytearray, Set, Mapping  # which have no order, or are no numbers
 
 
 @contextmanager
@@ -48,6 +52,12 @@ def checked_models(models: Any) -> list[Network]:
             raise InputError(f"models[{k}] must be a Network or an MLP, got {type(model).__name__}")
     if len({id(model) for model in found}) < len(found):
         raise InputError("a model is among the models twice; make another one, such as MLP(…) with another seed")
+    owners: dict[int, int] = {}
+    for k, model in enumerate(found):
+        if (first := owners.setdefault(id(model.network), k)) != k:
+            raise InputError(
+                f"models[{first}] and models[{k}] share their parameters, as copy.copy leaves them: use copy.deepcopy"
+            )
     return list(found)
 
 
@@ -83,15 +93,33 @@ def checked_rows(given: Any, count: int, what: str = "rows") -> list[_Given]:
 
 
 def _numbers(one: Any, what: str) -> npt.NDArray[Any]:
+    check_unmasked(one, what)
+    listed = isinstance(one, Iterable) and not (hasattr(one, "dtype") or isinstance(one, _NO_LISTS))
+    items = list(one) if listed else one
     try:
-        array = np.asarray(one if isinstance(one, Sized) or not isinstance(one, Iterable) else list(one))
+        array = np.asarray(items)
     except ValueError:  # lists of different lengths
         array = np.empty((0, 0))
     if array.shape == (0,):
         raise InputError(f"{what} has no rows: a model needs at least one")
+    if array.ndim == 1 and (array.dtype == object or (listed and array.dtype.kind == "i")):
+        array = _of_python(array.tolist() if array.dtype == object else items, array)
     if array.ndim != 1 or array.dtype.kind not in "iub":
-        raise InputError(f"{what} must be a list of numbers of rows, or True and False for each row")
+        raise InputError(f"{what} must be a list of numbers of rows, or True and False for each row, got {shown(one)}")
     return array
+
+
+def _of_python(items: Sequence[Any], array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the array of these numbers. Among them, True and False are none, though NumPy would count with them."""
+    switches = sum(isinstance(n, (bool, np.bool_)) for n in items)
+    if switches == len(items):
+        return np.array(items, bool)
+    if switches or not all(isinstance(n, (int, np.integer)) for n in items):
+        return np.empty(len(items), object)
+    if array.dtype != object:
+        return array
+    # What is beyond 64 bits is beyond all data.
+    return np.array([min(max(n, _BEYOND.min), _BEYOND.max) for n in items], np.int64)
 
 
 def rows_of(given: _Given, records: Records, what: str) -> Rows | None:
@@ -101,11 +129,17 @@ def rows_of(given: _Given, records: Records, what: str) -> Rows | None:
     count = len(records)
     if given.dtype == bool and len(given) != count:
         raise InputError(f"{what} has True or False for {len(given)} rows, and there are {count}")
-    found = np.flatnonzero(given) if given.dtype == bool else given.astype(np.int64)
-    if not found.size:
-        raise InputError(f"{what} has no rows: all are False")
-    if found.min() < 0 or found.max() >= count:
-        raise InputError(f"{what} names row {found.min() if found.min() < 0 else found.max()} of {count}")
+    if given.dtype == bool:
+        found = np.flatnonzero(given)
+        if not found.size:
+            raise InputError(f"{what} has no rows: all are False")
+    else:
+        least, most = int(given.min()), int(given.max())
+        if least < 0 or most >= count:
+            raise InputError(
+                f"{what} names row {least if least < 0 else most:,}, and there are {count:,}: 0 to {count - 1:,}"
+            )
+        found = given.astype(np.int64)
     if records.weighted and not records.binding.to_numpy(records.weights)[found].any():
         raise InputError(f"none of the rows of {what} has a weight above 0: leave out those that do not count")
     return found

@@ -74,8 +74,8 @@ class JobRunner:
     def _histories(self, jobs: Sequence[FitJob], threads: int) -> list[History]:
         done = shown_by(self.bar)
         found = in_one_pass(dict(enumerate(jobs)), threads, done)
-        left = [k for k in range(len(jobs)) if k not in found]
-        found |= zip(left, self._in_turn([jobs[k] for k in left], threads, done), strict=True)
+        if left := [k for k in range(len(jobs)) if k not in found]:
+            found |= zip(left, self._in_turn([jobs[k] for k in left], threads, done), strict=True)
         return [found[k] for k in range(len(jobs))]
 
     def _in_turn(self, jobs: Sequence[FitJob], threads: int, done: Callable[[History], None]) -> list[History]:

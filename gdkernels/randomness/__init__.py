@@ -7,10 +7,10 @@ rooms that draw decide what.
 
 from gdkernels.randomness.counter_based import RandomNumbers, row_keys
 from gdkernels.randomness.generators import checked_seed, generator
-from gdkernels.randomness.keyed_order import ORDER_STREAM, KeyedOrder, epoch_order, epoch_orders
+from gdkernels.randomness.keyed_order import KEYED_ABOVE, ORDER_STREAM, KeyedOrder, epoch_order, epoch_orders
 from gdkernels.randomness.seeded_orders import SeededOrders
 
 __all__ = [
-    "ORDER_STREAM", "KeyedOrder", "RandomNumbers", "SeededOrders", "checked_seed", "epoch_order", "epoch_orders",
-    "generator", "row_keys",
+    "KEYED_ABOVE", "ORDER_STREAM", "KeyedOrder", "RandomNumbers", "SeededOrders", "checked_seed", "epoch_order",
+    "epoch_orders", "generator", "row_keys",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from functools import lru_cache
 from pathlib import Path
 
 __all__ = ["cache_folder", "untrusted", "unusable"]
@@ -12,14 +13,21 @@ def cache_folder() -> Path:
 
     A user without a home, as many a container has, has a folder of their own among the temporary ones.
     """
-    if wanted := os.environ.get("GDKERNELS_CACHE"):
+    told = (os.environ.get(name) for name in ("GDKERNELS_CACHE", "XDG_CACHE_HOME", "HOME"))
+    return _of_variables(*told) or _of_no_home()
+
+
+@lru_cache(maxsize=16)  # each first fit of a network asks
+def _of_variables(wanted: str | None, caches: str | None, home: str | None) -> Path | None:
+    if wanted:
         return Path(wanted)
-    caches = [os.environ.get("XDG_CACHE_HOME", "")]  # the standard says that one that is not absolute is none
-    if os.environ.get("HOME") != "":  # "~" would be the root
-        caches.append(os.path.expanduser("~/.cache"))
-    for folder in caches:
-        if os.path.isabs(folder):
-            return Path(folder) / "gdkernels"
+    folders = [caches or ""]  # the standard says that one that is not absolute is none
+    if home != "":  # "~" would be the root
+        folders.append(os.path.expanduser("~/.cache"))
+    return next((Path(folder) / "gdkernels" for folder in folders if os.path.isabs(folder)), None)
+
+
+def _of_no_home() -> Path:
     user = os.getuid() if hasattr(os, "getuid") else "user"
     return _temporary_folder() / f"gdkernels-{user}"
 

@@ -1,4 +1,4 @@
-"""`cached_property` without a lock, and objects that pickle without what they cache."""
+"""`cached_property` without a lock, hashes that are kept, and objects that pickle without what they cache."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Generic, TypeVar, overload
 
-__all__ = ["cached_property", "fields_of"]
+__all__ = ["cached_property", "fields_of", "hashed_once"]
 
 T = TypeVar("T")
 
@@ -34,6 +34,36 @@ class cached_property(Generic[T]):  # noqa: N801 - it is read as the standard li
             return self
         # One that came in between is kept: all who read it get the same object.
         return instance.__dict__.setdefault(self._name, self._compute(instance))  # type: ignore[no-any-return]
+
+
+Hashed = TypeVar("Hashed", bound=type[Any])
+
+
+def hashed_once(family: Hashed) -> Hashed:
+    """Have each object of a frozen dataclass keep its hash: that of values in values in values takes a while.
+
+    A pickle leaves it out: names hash to other numbers in another process.
+    """
+    compute: Callable[[Any], int] = vars(family)["__hash__"]
+
+    def kept(self: Any) -> int:
+        own = self.__dict__
+        found: int | None = own.get(_HASH)
+        if found is None:
+            found = own[_HASH] = compute(self)
+        return found
+
+    type.__setattr__(family, "__hash__", kept)
+    if "__getstate__" not in vars(family):
+        type.__setattr__(family, "__getstate__", _without_hash)
+    return family
+
+
+def _without_hash(instance: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(instance).items() if name != _HASH}
+
+
+_HASH = "kept hash"  # which no field can be called
 
 
 def fields_of(instance: Any) -> dict[str, Any]:

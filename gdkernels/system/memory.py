@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ __all__ = ["Room", "data", "gigabytes", "limit", "parse_bytes", "peak", "room", 
 
 _MEMINFO = Path("/proc/meminfo")
 _STATUS = Path("/proc/self/status")
+_PAGES = Path("/proc/self/statm")
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 # By resource limit, the memory of this process that counts towards it.
@@ -57,7 +59,11 @@ def limit() -> Room | None:
 
 def used() -> int:
     """Return the bytes of memory that this process has now; 0 if the system does not tell."""
-    return _fields(_STATUS).get("VmRSS", 0)
+    try:  # each fit asks, and this file is read in a tenth of the time that `_STATUS` takes
+        with open(_PAGES, "rb", buffering=0) as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def peak() -> int:

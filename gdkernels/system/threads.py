@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from gdkernels.system.control_groups import cpu_quota
 from gdkernels.system.machine import cores
@@ -37,14 +37,21 @@ def thread_bound() -> ThreadBound:
     InputError
         If GDKERNELS_THREADS is no number of threads.
     """
-    count = cores()
+    told = tuple(os.environ.get(name, "") for name in _OTHERS)
+    return _bound(cores(), told, _quota(), limit_of_variable(), limit_of_keyword())
+
+
+@lru_cache(maxsize=64)  # each fit asks a few times
+def _bound(
+    count: int, others: tuple[str, ...], quota: float | None, wished: int | None, passed: int | None
+) -> ThreadBound:
     here = ThreadBound(count, f"this process may use {count} core{'s' * (count > 1)}")
-    return _strictest([here, *_others(), *_asked()]) or here
+    return _strictest([here, *_others(others), *_asked(quota, wished, passed)]) or here
 
 
 def asked_bound() -> ThreadBound | None:
     """Return the strictest of the bounds that no other library knows, or None: for libraries that start threads."""
-    return _strictest(list(_asked()))
+    return _strictest(list(_asked(_quota(), limit_of_variable(), limit_of_keyword())))
 
 
 def in_words(threads: int | None, of_blas: int | None, bound: ThreadBound) -> str:
@@ -75,21 +82,18 @@ def _strictest(bounds: list[ThreadBound]) -> ThreadBound | None:
     return min(reversed(bounds), key=lambda bound: bound.threads, default=None)
 
 
-def _asked() -> Iterator[ThreadBound]:
-    quota = _quota()
+def _asked(quota: float | None, wished: int | None, passed: int | None) -> Iterator[ThreadBound]:
     if quota is not None:
         yield ThreadBound(max(1, math.ceil(quota)), f"the container's quota is {quota:g} cores' time")
-    wished = limit_of_variable()
     if wished is not None:
         yield ThreadBound(wished, f"{VARIABLE}={wished}")
-    passed = limit_of_keyword()
     if passed is not None:
         yield ThreadBound(passed, f"threads={passed}")
 
 
-def _others() -> Iterator[ThreadBound]:
-    for name in _OTHERS:
-        number = whole_number(os.environ.get(name, "").split(",")[0].strip())
+def _others(told: tuple[str, ...]) -> Iterator[ThreadBound]:
+    for name, value in zip(_OTHERS, told, strict=True):
+        number = whole_number(value.split(",")[0].strip())
         if number is not None:
             yield ThreadBound(number, f"{name}={number}")
 

@@ -146,6 +146,9 @@ class EpochRunner:
 
     def _bind(self, X: Any) -> Binding:
         """Bind the network, and move the optimizer's slots to its place."""
+        binding = self.network.binding
+        if binding is not None and self.optimizer_state.is_at(binding):
+            return binding
         return self._placer.bind(X)
 
     def follow(self, binding: Binding) -> None:

@@ -14,6 +14,7 @@ from gdkernels.data.stored.windows import Windows
 from gdkernels.definition.loss_sequence import Losses
 from gdkernels.errors import BackendError, DivergenceError, GdkernelsError
 from gdkernels.groups import SerialGroup
+from gdkernels.randomness import KEYED_ABOVE
 from gdkernels.system.profiling import phase
 from gdkernels.training.checkpointing import Checkpointer, Middle, Run
 from gdkernels.training.epoch_records import record_of, records_of_unseen
@@ -32,6 +33,8 @@ from gdkernels.training.together import Together
 __all__ = ["Fit"]
 
 _log = logging.getLogger("gdkernels")
+
+_ALONE = Together(SerialGroup(), None)
 
 
 class Watcher(Protocol):
@@ -74,7 +77,7 @@ class Fit:
         *,
         unseen: bool = False,
     ) -> None:
-        self._together = together or Together(SerialGroup(), None)
+        self._together = _ALONE if together is None else together
         self._unseen = unseen and checkpointer is None and self._together.alone
         self._runner, self._placement, self._asked = runner, placement, asked
         self._run, self._checkpointer = run, checkpointer
@@ -292,13 +295,20 @@ class Fit:
         weight = self._placement.now.train.total_weight
         return record_of(totals, done, seconds, weight, validation_loss, metrics)
 
+    def _is_whole(self, train: Records) -> bool:
+        """Return whether nothing happens within an epoch of few records, whose order is there at once."""
+        runner = self._runner
+        if not isinstance(runner, EpochRunner) or len(train) > KEYED_ABOVE or train.sparse:
+            return False
+        return runner.each_step is None and self._segments is None and self._run.middle is None
+
     def _steps(self, now: Placed, count: int = 1) -> list[EpochTotals]:
         """Run the steps of some epochs."""
         run, runner, asked = self._run, self._runner, self._asked
         pace = self._pace()
         before, done = runner.state(), runner.epochs_done
         try:
-            if count > 1 and isinstance(now.train, Records):
+            if isinstance(now.train, Records) and (count > 1 or self._is_whole(now.train)):
                 totals = runner.run_epochs(now.train, pace, count, gradient_norm=asked.with_norm)
             else:
                 one = runner.run(

@@ -42,6 +42,10 @@ class OptimizerState:
         carried = self.carried()
         return vars(self) | {"_binding": None, "slots": None if carried is None else carried.slots}
 
+    def is_at(self, binding: Binding) -> bool:
+        """Return whether the slots are there already."""
+        return binding is self._binding
+
     def follow(self, binding: Binding) -> bool:
         """Move the slots to the present device of the network, and return whether it is another one."""
         old = self._binding

@@ -57,11 +57,12 @@ class PreparedSteps:
         """Return the workload of training on so many records; its program is made once."""
         structure, settings = self._network.structure, self._settings
         key = structure, gradient_norm, weighted
-        if key not in self._programs:
-            self._programs[key] = structure.program(
+        program = self._programs.get(key)
+        if program is None:
+            program = self._programs[key] = structure.program(
                 settings.objective, settings.optimizer, gradient_norm=gradient_norm, weighted=weighted
             )
-        return Workload(self._programs[key], settings.batch_size, records, epochs)
+        return Workload(program, settings.batch_size, records, epochs)
 
     def prepare(
         self, binding: Binding, workload: Workload, choices: Mapping[str, Any] | None = None, *, sparse: bool = False

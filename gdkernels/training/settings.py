@@ -114,11 +114,9 @@ class FitSettings:
             For unknown names and numbers out of range.
         """
         epochs, retries = _whole("epochs", epochs, 1), _whole("retries", retries, 0)
-        if patience is not None and not (isinstance(patience, _NUMBERS) and patience >= 1):
+        if patience is not None and not (_is_number(patience) and patience >= 1):
             raise InputError(f"patience must be a number of epochs of at least 1 or None, got {shown(patience)}")
-        if stop_gradient_norm is not None and not (
-            isinstance(stop_gradient_norm, _NUMBERS) and stop_gradient_norm >= 0
-        ):
+        if stop_gradient_norm is not None and not (_is_number(stop_gradient_norm) and stop_gradient_norm >= 0):
             raise InputError(f"stop_gradient_norm must be at least 0 or None, got {shown(stop_gradient_norm)}")
         if not isinstance(gradient_norm, (bool, int, np.bool_)):
             raise InputError(f"gradient_norm must be True or False, got {shown(gradient_norm)}")
@@ -148,6 +146,10 @@ class FitSettings:
 
 
 _NUMBERS = (int, float, np.integer, np.floating)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool)
 
 
 def _whole(name: str, value: int, least: int) -> int:

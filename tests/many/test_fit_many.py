@@ -1,5 +1,6 @@
 """`gd.fit_many`: each model comes out as its own fit would leave it, whatever is trained beside it."""
 
+import copy
 import threading
 
 import numpy as np
@@ -90,7 +91,7 @@ def test_each_is_validated_on_rows_of_its_own():
         same(model, history, other, alone(other, {}, at, validation=(X[out], Y[out]), **run))
     with pytest.raises(InputError, match="leave one of them out"):
         gd.fit_many(found, X, Y, epochs=1, validation=0.1, validation_rows=left_out)
-    with pytest.raises(InputError, match=r"validation_rows\[1\] names row 150 of 150"):
+    with pytest.raises(InputError, match=r"validation_rows\[1\] names row 150, and there are 150"):
         gd.fit_many(found, X, Y, epochs=1, validation_rows=[None, [150]])
 
 
@@ -189,9 +190,18 @@ MLPS = [gd.MLP([5, 4, 2], seed=k) for k in range(2)]
         (MLPS, {"settings": [{}, {"optimizer": "sdg"}]}, "sdg"),
         (MLPS, {"rows": [None]}, "an entry for each of the 2 models, got 1"),
         (MLPS, {"rows": [None, [[1]]]}, r"rows\[1\] must be a list"),
-        (MLPS, {"rows": [None, [0, 150]]}, r"rows\[1\] names row 150 of 150"),
-        (MLPS, {"rows": [[-1], None]}, r"rows\[0\] names row -1 of 150"),
+        (MLPS, {"rows": [None, [0, 150]]}, r"rows\[1\] names row 150, and there are 150"),
+        (MLPS, {"rows": [[-1], None]}, r"rows\[0\] names row -1, and there are 150"),
         (MLPS, {"rows": [None, [[1], [1, 2]]]}, r"rows\[1\] must be a list"),
+        (MLPS, {"rows": [None, [2**63]]}, r"rows\[1\] names row 9,223,372,036,854,775,80., and there are 150"),
+        (MLPS, {"rows": [None, [-(2**70)]]}, r"rows\[1\] names row -9,223,372,036,854,775,808, and there are 150"),
+        (MLPS, {"rows": [None, np.uint64([2**63 + 5])]}, r"rows\[1\] names row 9,223,372,036,854,775,813"),
+        (MLPS, {"rows": [None, [True, 5]]}, r"rows\[1\] must be a list of numbers of rows, or True and False for each"),
+        (MLPS, {"rows": [None, [0.0, 1.0]]}, r"rows\[1\] must be a list .* got \[0.0, 1.0\]"),
+        (MLPS, {"rows": [None, b"abc"]}, r"rows\[1\] must be a list .* got b'abc'"),
+        (MLPS, {"rows": [None, np.ma.array([1, 2], mask=[0, 1])]}, r"rows\[1\] has 1 masked values"),
+        ([MLPS[0], copy.copy(MLPS[0])], {}, r"models\[0\] and models\[1\] share their parameters"),
+        (MLPS, {"patience": True}, "patience must be"),
         (MLPS, {"rows": 5}, "rows must be a list with an entry for each model, got int"),
         (MLPS, {"rows": [None, np.ones(149, bool)]}, r"rows\[1\] has True or False for 149 rows, and there are 150"),
         (MLPS, {"rows": [None, np.zeros(150, bool)]}, r"rows\[1\] has no rows"),
@@ -214,6 +224,20 @@ def test_what_cannot_be_is_refused_before_any_training(models, arguments, said):
     with pytest.raises(InputError, match=said):
         gd.fit_many(models, X, Y, **{"epochs": 1} | arguments)
     assert [bits(m) for m in MLPS] == before
+
+
+def test_rows_are_the_same_in_whatever_they_come():
+    """Objects, as frames of mixed columns give them, are read by what they hold."""
+
+    def trained(rows):
+        mlp = gd.MLP([5, 4, 2], seed=0, backend="numpy")
+        gd.fit_many([mlp], X, Y, epochs=1, rows=[rows])
+        return bits(mlp)
+
+    wanted = trained([1, 3, 4])
+    assert trained(np.array([1, 3, 4], object)) == trained(iter([1, 3, 4])) == trained(np.uint8([1, 3, 4])) == wanted
+    switches = np.isin(np.arange(150), [1, 3, 4])
+    assert trained(switches) == trained(switches.astype(object)) == trained(switches.tolist()) == wanted
 
 
 def test_code_and_memory_are_shared_by_models_that_differ_in_numbers(monkeypatch):

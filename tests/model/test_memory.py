@@ -1,9 +1,11 @@
 """Work that does not fit into memory is announced, split with the same result, or refused with what would fit."""
 
 import logging
+import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -46,7 +48,8 @@ def test_sizes_in_words():
 def test_the_least_of_all_limits_counts(tmp_path, monkeypatch):
     for name, text in {
         "meminfo": "MemTotal: 8000 kB\nMemAvailable: 6000 kB\n",
-        "status": "VmRSS: 100 kB\nVmHWM: 150 kB\nVmSize: 500 kB\nVmData: 300 kB\n",
+        "status": "VmHWM: 150 kB\nVmSize: 500 kB\nVmData: 300 kB\n",
+        "statm": "125 25 5 1 0 60 0\n",
         "cgroup": "0::/a/b\n",
     }.items():
         (tmp_path / name).write_text(text)
@@ -55,6 +58,7 @@ def test_the_least_of_all_limits_counts(tmp_path, monkeypatch):
     for attribute, name in (
         ("_MEMINFO", "meminfo"),
         ("_STATUS", "status"),
+        ("_PAGES", "statm"),
     ):
         monkeypatch.setattr(memory, attribute, tmp_path / name)
     monkeypatch.setattr(control_groups, "_MEMBERSHIP", tmp_path / "cgroup")
@@ -62,7 +66,7 @@ def test_the_least_of_all_limits_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "_resource_limits", list)
     assert memory.room() == Room(6000 * 1024, "what the machine has left")
     assert memory.limit() == Room(8000 * 1024, "the memory of the machine")
-    assert (memory.used(), memory.peak()) == (100 * 1024, 150 * 1024)
+    assert (memory.used(), memory.peak()) == (25 * os.sysconf("SC_PAGE_SIZE"), 150 * 1024)
     (groups / "a" / "b" / "memory.max").write_text("max\n")
     (groups / "a" / "memory.max").write_text("5000000\n")
     (groups / "a" / "memory.current").write_text("4000000\n")
@@ -109,6 +113,28 @@ def test_a_batch_that_does_not_fit_is_split_with_the_same_result(backend, settin
         np.testing.assert_allclose(a.b, b.b, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(history.loss, expected.loss, rtol=1e-5)
     np.testing.assert_allclose(history.gradient_norm, expected.gradient_norm, rtol=1e-4)
+
+
+@dataclass(frozen=True)
+class WideInside(gd.blocks.Block):
+    """Few outputs, of many numbers on the way."""
+
+    def parameters(self, inputs):
+        weights = gd.blocks.InitialWeights()
+        return {"A": gd.blocks.Parameter((inputs, 1000), weights), "B": gd.blocks.Parameter((1000, 2), weights)}
+
+    def outputs(self, inputs):
+        return 2
+
+    def __call__(self, p, a, *, xp, random=None):
+        return xp.tanh(a @ p["A"]) @ p["B"]
+
+
+def test_what_a_block_computes_on_its_way_counts(room):
+    room(1_000_000)  # of which its inputs and outputs alone take a few per cent
+    history = gd.Network(WideInside(), 6, seed=0, backend="numba").fit(X, Y, epochs=1, batch_size=256)
+    assert history.origin == "compiled"
+    assert 1 < history.plan.choices["rows_at_a_time"] < 256
 
 
 def test_where_not_even_a_record_fits(room):

@@ -113,7 +113,7 @@ def test_nobody_waits_for_threads_that_have_nothing_to_do(monkeypatch):
         def __init__(self, *_):
             pass
 
-        start = check = wait = __init__
+        start = let_begin = rest = check = wait = __init__
 
     def work(queue):
         ended.append(int(queue._words[QUEUE.ended // WORD]))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gdkernels.lowering.scalars import ScalarTable
 from gdkernels.lowering.schedule import PREDICTION
 from gdkernels.lowering.task import ScheduledTask
-from gdkernels_numba.bytecode.arena import Arena, Matrix, address_of, allocate, panels_of
+from gdkernels_numba.bytecode.arena import Arena, Matrix, allocate, panels_of
 from gdkernels_numba.bytecode.contexts import context_of
 from gdkernels_numba.bytecode.layout import StepLayout
 from gdkernels_numba.bytecode.step_streams import write_streams
@@ -21,6 +21,7 @@ from gdkernels_numba.bytecode.turn_state import TurnState
 from gdkernels_numba.bytecode.workspace import Workspace
 from gdkernels_numba.bytecode.writer import InstructionWriter
 from gdkernels_numba.compilation import Kernels
+from gdkernels_numba.cpu.addresses import address_of
 from gdkernels_numba.plan import StepChoices
 from gdkernels_numba.vm.fields import WORD
 from gdkernels_numba.vm.instructions import TOTALS

@@ -3,7 +3,8 @@
 import os
 import threading
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from gdkernels.errors import BackendError
 from gdkernels_numba.cpu.affinity import TakenCores
@@ -11,6 +12,8 @@ from gdkernels_numba.cpu.affinity import TakenCores
 __all__ = ["OtherThreads", "run_on_threads"]
 
 Job = Callable[[], None]
+
+_MOMENT = 2e-4  # seconds, in which a thread wakes up if a core is free
 
 
 class _ThreadJob:
@@ -26,7 +29,14 @@ class _ThreadJob:
 
     def begin(self) -> bool:
         """Return whether the job may begin: not if it was spared before."""
-        return self._begins.setdefault("begins", True)  # one of two threads is first, and asks again as it likes
+        begins = self._begins.setdefault("begins", True)  # one of two threads is first, and asks again as it likes
+        self._told.put(None)
+        return begins
+
+    def wait_a_while(self, seconds: float) -> None:
+        """Wait until it begins or ends, but not for longer."""
+        with suppress(Empty):
+            self._told.get(timeout=seconds)
 
     def spare(self) -> None:
         """End it, unless it has begun."""
@@ -148,6 +158,21 @@ class OtherThreads:
         """Begin all jobs."""
         for worker, task in zip(self._workers, self._tasks, strict=True):
             worker.start(task)
+
+    def let_begin(self) -> None:
+        """Wait a moment until they begin.
+
+        A thread that prepares something else in Python meanwhile keeps the interpreter's lock for up to 5 ms, and these
+        need it to begin, before they do without.
+        """
+        for task in self._tasks:
+            task.wait_a_while(_MOMENT)
+
+    def rest(self, seconds: float) -> None:
+        """Wait until one of them ends, but not for longer."""
+        task = next((task for task in self._tasks if not task.over), None)
+        if task is not None:
+            task.wait_a_while(seconds)
 
     def spare(self) -> None:
         """End those that have not begun."""

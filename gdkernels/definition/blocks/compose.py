@@ -14,10 +14,12 @@ from gdkernels.definition.blocks.block import Block, Parameter, Values, declared
 from gdkernels.definition.blocks.checks import check_block
 from gdkernels.definition.blocks.names import among_all, with_their_own
 from gdkernels.errors import InputError
+from gdkernels.system.cached_property import hashed_once
 
 __all__ = ["Mean", "Residual", "Sequential"]
 
 
+@hashed_once
 @dataclass(frozen=True, init=False)
 class Sequential(Block):
     """Blocks one after the other.

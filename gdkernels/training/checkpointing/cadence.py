@@ -12,6 +12,7 @@ __all__ = ["USUAL", "Cadence"]
 
 USUAL = "5min"
 
+_FORM = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
 _COUNTED = {"epoch": "epochs", "epochs": "epochs", "step": "steps", "steps": "steps"}
 
@@ -32,7 +33,7 @@ class Cadence:
         InputError
             For anything else.
         """
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text) if isinstance(text, str) else None
+        found = _FORM.fullmatch(text) if isinstance(text, str) else None
         amount, unit = (float(found[1]), found[2]) if found and float(found[1]) < math.inf else (0.0, "")
         if amount > 0 and unit in _SECONDS:
             return cls(amount * _SECONDS[unit], "seconds")

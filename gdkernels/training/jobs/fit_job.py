@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,15 +74,16 @@ class FitJob:
             if self.keeping is not None:
                 checkpointer = stack.enter_context(Checkpointer(self.keeping.of_model(self.number)))
             stack.callback(self.trainer.runner.give_back)
-            self._enter(stack)
-            return self._run(self._made(executables, checkpointer), gives_up)
+            at_most_threads, on_device = self._computing
+            with at_most_threads, on_device:
+                return self._run(self._made(executables, checkpointer), gives_up)
 
     def begin(self, executables: Executables) -> BegunFit | None:
         """Return the fit as a job for others to run; None if it has to be run by `run`."""
         if self.keeping is not None:
             return None
-        with ExitStack() as stack:
-            self._enter(stack)
+        at_most_threads, on_device = self._computing
+        with at_most_threads, on_device:
             made = self._made(executables, None)
             job = made.fit.job()
             if job is None:
@@ -92,19 +93,21 @@ class FitJob:
 
     def end(self, begun: BegunFit, found: list[tuple[float, float | None]]) -> History | None:
         """Return the history of a fit whose job has returned this; None if it has diverged, and `run` shows where."""
-        with ExitStack() as stack:
-            stack.callback(self.trainer.runner.give_back)
-            self._enter(stack)
-            if not begun.made.fit.follow_job(begun.job, found):
-                return None
-            begun.made.tell_why()
-            return begun.made.run.history
+        at_most_threads, on_device = self._computing
+        with at_most_threads, on_device:
+            try:
+                if not begun.made.fit.follow_job(begun.job, found):
+                    return None
+                begun.made.tell_why()
+                return begun.made.run.history
+            finally:
+                self.trainer.runner.give_back()
 
-    def _enter(self, stack: ExitStack) -> None:
-        """Compute where the network does until the stack is left."""
+    @property
+    def _computing(self) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+        """Contexts in which to compute where the network does: its threads, and its device."""
         binding = self.train.binding
-        stack.enter_context(at_most(self.trainer.mlp.network.threads))
-        stack.enter_context(binding.backend.on_device(binding.device))
+        return at_most(self.trainer.mlp.network.threads), binding.backend.on_device(binding.device)
 
     def _made(self, executables: Executables, checkpointer: Checkpointer | None) -> _MadeFit:
         """Return the fit, with the executable of this thread for it."""
