@@ -31,7 +31,7 @@ from gdkernels.tables.checked import as_labels
 from gdkernels.tables.cross_fit import CrossFit
 from gdkernels.tables.kinds import Choices, reread
 from gdkernels.tables.target_columns import with_targets
-from gdkernels.tabular.encoding import encoding_of
+from gdkernels.tabular.networks.encoding import encoding_of
 
 __all__ = ["VARIANTS", "main", "table_of_names"]
 

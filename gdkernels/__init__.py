@@ -101,7 +101,7 @@ _MODULES |= {short.removeprefix("gdkernels."): home for short, home in _SHORT.it
 _MOVED: dict[str, tuple[str, tuple[str, ...] | dict[str, str]]] = {
     "gdkernels.history": ("gdkernels.training.history", ("Epoch", "History", "Start")),
     "gdkernels.predictor": (
-        "gdkernels.tabular.prediction",
+        "gdkernels.tabular.model.prediction",
         {"Prediction": "Prediction", "Predictor": "PreparedNetwork"},
     ),
     "gdkernels.program": ("gdkernels.backend.program", ("Program", "TracedForward", "TracedStep")),

@@ -22,7 +22,7 @@ import gdkernels as gd
 from gdkernels import backend, estimators, graph, groups, logs, plots, tables, testing
 from gdkernels.cli import main
 from gdkernels.cli.entry import _parser
-from gdkernels.tabular import defaults
+from gdkernels.tabular.settings import defaults
 
 ROOT = Path(__file__).parents[1]
 PAGES = {str(p.relative_to(ROOT)): p.read_text("utf-8") for p in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}

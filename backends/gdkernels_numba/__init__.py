@@ -9,15 +9,13 @@ Code that knows no processor belongs to `gdkernels.lowering`.
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+from gdkernels_numpy.host import HostBackend
 
-from gdkernels.backend import Backend, Executable, Plan, host_array, storage_dtype
+from gdkernels.backend import Executable, Plan, storage_dtype
 from gdkernels.backend.program import Program
 from gdkernels.groups.sharding import Sharding
 from gdkernels.system.cached_property import cached_property
@@ -34,7 +32,7 @@ _log = logging.getLogger("gdkernels")
 _ENGINE = "the engine of Numba"
 
 
-class NumbaBackend(Backend):
+class NumbaBackend(HostBackend):
     """NumPy arrays on the host; programs become machine code."""
 
     name = "numba"
@@ -53,9 +51,6 @@ class NumbaBackend(Backend):
     def expected(self) -> bool:
         return True  # every machine has a CPU: only an installation is missing
 
-    def devices(self) -> list[str]:
-        return ["cpu"]
-
     def threads(self, device: str) -> tuple[int, ...]:
         from gdkernels_numba.cpu.features import cores
 
@@ -73,37 +68,6 @@ class NumbaBackend(Backend):
         from gdkernels_numba.cpu.features import why_no_bf16
 
         return why_no_bf16()
-
-    @cached_property
-    def xp(self) -> Any:
-        with undivided:
-            import gdkernels_numpy.namespace
-
-        return gdkernels_numpy.namespace
-
-    def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
-        return host_array(x, dtype)
-
-    def owns(self, x: Any) -> bool:
-        return isinstance(x, np.ndarray)
-
-    def for_products(self, flops: int) -> AbstractContextManager[Any]:
-        from gdkernels_numpy.threads import threads_for
-
-        return threads_for(flops)
-
-    def for_layers(self, flops: int, longest: int) -> AbstractContextManager[Any]:
-        from gdkernels_numpy.threads import threads_for
-
-        return threads_for(flops, longest)
-
-    def choices(self) -> dict[str, Any]:
-        from gdkernels_numpy.threads import blas_threads
-
-        return {"blas_threads": blas_threads()}
-
-    def to_numpy(self, x: Any) -> npt.NDArray[Any]:
-        return np.asarray(x)
 
     def compile(self, program: Program, plan: Plan) -> Executable | None:
         with undivided:

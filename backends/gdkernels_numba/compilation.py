@@ -1,14 +1,16 @@
 """A program as machine code: its loops compiled, and the schedules that say when each runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from llvmlite import ir
 
 from gdkernels.backend.program import Program
+from gdkernels.errors import ScheduleError
 from gdkernels.graph import remembered
 from gdkernels.lowering.elementwise import Recipe
+from gdkernels.lowering.steps import RowProduct, Step
 from gdkernels.lowering.task import ScheduledTask, schedule_prediction, schedule_training
 from gdkernels_numba.cpu import jit
 from gdkernels_numba.ir.format import Format
@@ -23,6 +25,8 @@ from gdkernels_numba.vm.instructions import INTERPRETER, MOVES_BY_NUMBER, genera
 from gdkernels_numba.vm.job_fields import DRAWER, JOB_TAKER, ORDERER
 
 __all__ = ["Compiled", "Kernels", "code_of_loops", "compile_program", "kernels_of", "loop_name", "tasks_of"]
+
+_MATRIX = 32768  # numbers of a matrix that a record is multiplied by: a copy of it is on the stack
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,21 @@ def kernels_of(tasks: Sequence[ScheduledTask], format: Format) -> Kernels:
 def tasks_of(program: Program, entries: bool) -> tuple[ScheduledTask, ScheduledTask | None]:
     """Return a program's prediction and, unless it only predicts, its training step, in order."""
     step = None if program.optimizer is None else schedule_training(program, FUNCTIONS.keys(), entries=entries)
-    return schedule_prediction(program, FUNCTIONS.keys(), entries=entries), step
+    prediction = schedule_prediction(program, FUNCTIONS.keys(), entries=entries)
+    for task in (prediction, step):
+        _check_row_products(() if task is None else task.schedule.moves)
+    return prediction, step
+
+
+def _check_row_products(steps: Iterable[Step]) -> None:
+    for step in steps:
+        if isinstance(step, RowProduct):
+            _, terms, width, *_ = step.node.attribute
+            if terms * width > _MATRIX:
+                raise ScheduleError(
+                    f"each record is multiplied by a matrix of its own of {terms} by {width} numbers; the engine keeps "
+                    f"{_MATRIX} at most"
+                )
 
 
 @lru_cache(maxsize=256)
@@ -154,7 +172,7 @@ def shared_kernels(format: Format) -> Kernels:
         what = f"products of {format.dtype}, {format.lanes} at a time"
         kernels = jit.load(jit.digest(text), lambda: text, what, announced=True)
         key = jit.digest(*interpreter_sources())
-        interpreter = jit.load(key, _interpreter_ir, "the interpreter", effort=1)
+        interpreter = jit.load(key, _interpreter_ir, "the interpreter", decides=True)
         names = (*products_of(format), *MOVES, *(BF16_PACKING if format.bf16 else ()))
         address = {name: kernels.address(name) for name in names}
         interpret, take_jobs, draw = (jit.function_of(interpreter, n, 1) for n in (INTERPRETER, JOB_TAKER, DRAWER))

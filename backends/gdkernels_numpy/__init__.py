@@ -3,52 +3,15 @@
 It compiles nothing: its namespace and its threads are all that belongs here. README.md in this folder explains them.
 """
 
-from contextlib import AbstractContextManager
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-
-from gdkernels.backend import Backend, host_array
-from gdkernels.system.cached_property import cached_property
-from gdkernels.system.forks import undivided
-from gdkernels_numpy.threads import blas_threads, threads_for
+from gdkernels_numpy.host import HostBackend
 
 __all__ = ["NumPyBackend"]
 
 
-class NumPyBackend(Backend):
+class NumPyBackend(HostBackend):
     """NumPy arrays on the host; runs wherever Python does."""
 
     name = "numpy"
 
     def unavailable(self) -> str | None:
         return None
-
-    def devices(self) -> list[str]:
-        return ["cpu"]
-
-    @cached_property
-    def xp(self) -> Any:
-        with undivided:
-            import gdkernels_numpy.namespace
-
-        return gdkernels_numpy.namespace
-
-    def asarray(self, x: Any, *, dtype: str, device: str) -> Any:
-        return host_array(x, dtype)
-
-    def owns(self, x: Any) -> bool:
-        return isinstance(x, np.ndarray)
-
-    def for_products(self, flops: int) -> AbstractContextManager[Any]:
-        return threads_for(flops)
-
-    def for_layers(self, flops: int, longest: int) -> AbstractContextManager[Any]:
-        return threads_for(flops, longest)
-
-    def choices(self) -> dict[str, Any]:
-        return {"blas_threads": blas_threads()}
-
-    def to_numpy(self, x: Any) -> npt.NDArray[Any]:
-        return np.asarray(x)

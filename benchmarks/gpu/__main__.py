@@ -1,9 +1,9 @@
 """Conformance, first checks, costs and training side by side, on a machine with a GPU.
 
-It needs Python, NumPy, CuPy, pytest and gdkernels; libraries that are not installed become skipped rows. Each item has
-some time, in a process that ends with what goes badly wrong, and its result is in the file when it is done. Start the
-same command again after an interruption, or when its time ran out: it goes on where it stopped. What failed is tried
-again at the end.
+It needs this checkout, what gdkernels depends on, CuPy and pytest; gdkernels need not be installed, and libraries that
+are not become skipped rows. Each item has some time, in a process that ends with what goes badly wrong, and its result
+is in the file when it is done. Start the same command again after an interruption, or when its time ran out: it goes on
+where it stopped. What failed is tried again at the end.
 """
 
 from __future__ import annotations

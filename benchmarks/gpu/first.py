@@ -30,10 +30,16 @@ __all__ = [
 
 
 def epilogues_believed() -> dict[str, Any]:
-    """Return, by precision, which epilogues of cuBLAS do what the list says: NaN, zeros, α ≠ 1 and β = 1 included."""
+    """Return, by precision, which epilogues of cuBLAS do what the list says: NaN, zeros, α ≠ 1 and β = 1 included.
+
+    If none does in some precision, that is an AssertionError: cuBLAS itself does not work, or the products are wrong.
+    """
     from gdkernels_cupy.graphs.probe import probed
 
     found = {precision: probed(0, precision) for precision in PRECISIONS}
+    missing = [precision for precision, (right, losing) in found.items() if not right + losing]
+    if missing:
+        raise AssertionError(f"cuBLAS does nothing rightly in {', '.join(missing)}; of the others: {found}")
     return {
         precision: {"right": list(right), "but for NaN": list(losing)} for precision, (right, losing) in found.items()
     }

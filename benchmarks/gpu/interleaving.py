@@ -24,7 +24,8 @@ from gdkernels.errors import BackendError
 __all__ = ["compare"]
 
 _ROUNDS, _SECONDS = 7, 0.25
-_ROUNDS_SECONDS, _LONGEST = 15.0, 600.0  # for all rounds; for an answer where nobody has set an end
+# For all rounds; for a participant; for an answer where nobody has set an end.
+_ROUNDS_SECONDS, _AT_LEAST, _LONGEST = 15.0, 8.0, 600.0
 
 Movements = dict[str, npt.NDArray[np.float64]]
 
@@ -69,12 +70,12 @@ def compare(case: GPUCase, names: Sequence[str], *, rounds: int = _ROUNDS, secon
 
 
 class _Patience:
-    """The seconds for an answer of the participant whose turn it is: twice its share of those that are left.
+    """The seconds for an answer of the participant whose turn it is: all but what those who follow need at least.
 
     Parameters
     ----------
     participants
-        How many are to come; after them come the rounds, which have some seconds of their own.
+        How many are to come; after them come the rounds.
     """
 
     def __init__(self, participants: int) -> None:
@@ -84,8 +85,8 @@ class _Patience:
         """Note that it is the next one's turn, or that the rounds begin."""
         self._until = math.inf
         if self._to_come:
-            self._until = time.monotonic() + max(1.0, 2 * (deadline.left() - _ROUNDS_SECONDS) / (self._to_come + 1))
             self._to_come -= 1
+            self._until = time.monotonic() + deadline.left() - _ROUNDS_SECONDS - _AT_LEAST * self._to_come
 
     def __call__(self) -> float:
         return max(1.0, min(self._until - time.monotonic(), deadline.left(), _LONGEST))

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from benchmarks.gpu import deadline
 from benchmarks.gpu.parts import PARTS, Items
 from gdkernels.bench.processes.piped import answer_with
@@ -53,12 +55,14 @@ def _device_works() -> bool:
 
 
 def _writable(value: Any) -> Any:
-    """Return `value` with words in place of what JSON has no numbers for."""
+    """Return `value` with words in place of what JSON has nothing for: a result is not lost over how it is written."""
     if isinstance(value, Mapping):
         return {str(key): _writable(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_writable(v) for v in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    value = value.item() if isinstance(value, np.generic) else value
+    told = value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    return value if told else str(value)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from gdkernels.metrics import r2
 from gdkernels.randomness import generator
 from gdkernels.tables import Preparation, Text, read, split
 from gdkernels.tables.outcomes import Numbers, labels
-from gdkernels.tabular import defaults
+from gdkernels.tabular.settings import defaults
 
 OURS = "gdkernels"
 

@@ -211,11 +211,13 @@ class Program:
 
     @cached_property
     def moves(self) -> bool:
-        """Whether blocks copy numbers to another place: pick columns, join them, or look up rows of tables."""
+        """Whether blocks pick columns, join them, look up rows of tables, or multiply matrices of each record."""
         if self._facts.is_chain:
             return False
         try:
-            return any(node.op in MOVES for node in topological(self.trace_forward().output))
+            return any(
+                node.op in MOVES or node.op == "row_product" for node in topological(self.trace_forward().output)
+            )
         except TraceError:  # raised again by a backend that traces it
             return False
 

@@ -10,7 +10,7 @@ from gdkernels.cli.arguments import column_format, name_of, number, size
 from gdkernels.system.ranges import whole
 from gdkernels.tables import BUILT_IN
 from gdkernels.tables.task import TASKS
-from gdkernels.tabular.keywords import RANGES
+from gdkernels.tabular.settings.keywords import RANGES
 
 __all__ = [
     "add_columns",

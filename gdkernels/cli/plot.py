@@ -16,7 +16,7 @@ from gdkernels.errors import FileError
 from gdkernels.models import load_network
 from gdkernels.plots import examples, style
 from gdkernels.tabular import TabularPredictor
-from gdkernels.tabular.kept import check_history
+from gdkernels.tabular.model.kept import check_history
 
 __all__ = ["add_to"]
 

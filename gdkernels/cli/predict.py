@@ -20,7 +20,7 @@ from gdkernels.tables.table import Table, no_column
 from gdkernels.tables.unread import refuse_unread
 from gdkernels.tables.writing import Part, cells_of, check_format, write_csv, writer_for
 from gdkernels.tabular import Prediction, TabularPredictor
-from gdkernels.tabular.drift import Drift
+from gdkernels.tabular.model.drift import Drift
 
 __all__ = ["add_to"]
 

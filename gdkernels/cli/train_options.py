@@ -21,9 +21,9 @@ from gdkernels.definition import optimizers
 from gdkernels.definition.chain import NO_BATCH_NORM, NORMS
 from gdkernels.definition.naming import names
 from gdkernels.tables import BUILT_IN
-from gdkernels.tabular import defaults
-from gdkernels.tabular.effort import QUICK, TIME_LIMIT
-from gdkernels.tabular.keywords import CLASS_WEIGHTS, ENCODINGS, OUTSIDE, RANGES
+from gdkernels.tabular.settings import defaults
+from gdkernels.tabular.settings.effort import QUICK, TIME_LIMIT
+from gdkernels.tabular.settings.keywords import CLASS_WEIGHTS, ENCODINGS, OUTSIDE, RANGES
 
 __all__ = ["add_train"]
 

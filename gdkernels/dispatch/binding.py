@@ -109,7 +109,7 @@ class Binding:
             return made
         rows = (choices or {}).get("rows_at_a_time")
         if rows is None:
-            rows = rows_that_fit(work, self.precision, compiled=made.origin == "compiled")
+            rows = rows_that_fit(work, self.precision, compiled=made.origin == "compiled", workspace=made.workspace)
         if rows >= work.batch:
             return made
         _log.warning(

@@ -83,6 +83,8 @@ def cost(outputs: Iterable[Node], sizes: Mapping[str, int], *, itemsize: int) ->
         if node.op == "matmul":
             inner = node.args[0].shape[1]
             product_flops += 2 * elements(node) * (sizes[inner.name] if isinstance(inner, Dim) else inner)
+        elif node.op == "row_product":
+            product_flops += 2 * elements(node) * node.attribute[1]
         elif node.op == "row_outer":
             other_flops += elements(node)
         elif node.op == "add_rows":

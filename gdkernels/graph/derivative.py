@@ -268,6 +268,19 @@ def _row_outer(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
     return graph.concat(slopes, axis=1), total
 
 
+def _row_product(graph: Graph, node: Node, ct: Node) -> tuple[Node | None, ...]:
+    (a, b), (n, k, m, turned_a, turned_b) = node.args, node.attribute
+    if turned_a:
+        of_a = graph.row_product(b, ct, (k, m, n), (turned_b, True))
+    else:
+        of_a = graph.row_product(ct, b, (n, m, k), (False, not turned_b))
+    if turned_b:
+        of_b = graph.row_product(ct, a, (m, n, k), (True, turned_a))
+    else:
+        of_b = graph.row_product(a, ct, (k, n, m), (not turned_a, False))
+    return of_a, of_b
+
+
 _RULES: dict[str, Rule] = dict.fromkeys(COMPARISONS | LOGICAL | BITWISE | CONVERSIONS, _zero) | {
     "sign": _zero,
     "detach": _zero,
@@ -297,6 +310,7 @@ _RULES: dict[str, Rule] = dict.fromkeys(COMPARISONS | LOGICAL | BITWISE | CONVER
     "concat": _concat,
     "take": lambda graph, node, ct: (graph.add_rows(node.args[1], ct, node.args[0].shape), None),
     "row_outer": _row_outer,
+    "row_product": _row_product,
     "add_rows": lambda graph, node, ct: (None, graph.take(ct, node.args[0], axis=0)),
     "broadcast_to": lambda graph, node, ct: (ct,),
     "expand_dims": lambda graph, node, ct: (graph.squeeze(ct, node.attribute),),

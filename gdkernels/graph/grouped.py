@@ -24,16 +24,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Axes = int | tuple[int, ...] | None
 
+_TERMS = 64  # of a product of matrices of each record that are operations of their own; if it has more, it is one
 _JOINS = {"sum": "add", "max": "maximum", "min": "minimum"}
 
 
 class Grouped(Recorded):
     """An array of three dimensions, by its groups: matrices of one shape."""
 
-    __slots__ = ("graph", "parts")
+    __slots__ = ("graph", "parts", "turned")
 
-    def __init__(self, graph: Graph, parts: Sequence[Node]) -> None:
-        self.graph, self.parts = graph, tuple(parts)
+    def __init__(self, graph: Graph, parts: Sequence[Node], turned: Grouped | None = None) -> None:
+        self.graph, self.parts, self.turned = graph, tuple(parts), turned
 
     @property
     def shape(self) -> Shape:
@@ -200,6 +201,8 @@ def _matmul(graph: Graph, a: Any, b: Any) -> Any:
     if isinstance(b, Grouped):
         if len(b.parts) != moves.units(a.parts[0]):
             raise TraceError(f"matmul: shapes {list(a.shape)} and {list(b.shape)} do not fit{user_line()}")
+        if len(a.parts) * len(b.parts) > _TERMS and _are_of_records(a, b):
+            return _product_of_records(a, b)
         return a.each(
             lambda part: reduce(_sum, (moves.columns(graph, part, k, k + 1) * row for k, row in enumerate(b.parts)))
         )
@@ -208,11 +211,28 @@ def _matmul(graph: Graph, a: Any, b: Any) -> Any:
     return a.each(lambda part: graph.matmul(part, b))
 
 
+def _are_of_records(a: Grouped, b: Grouped) -> bool:
+    """Return whether two arrays have matrices for each record, and none of them has or makes a single number."""
+    rows, width = (g.parts[0].shape[0] for g in (a, b)), moves.units(b.parts[0])
+    return not any(map(moves.is_counted, rows)) and min(len(a.parts), len(b.parts)) * width > 1
+
+
+def _product_of_records(a: Grouped, b: Grouped) -> Any:
+    """Record products of records with a matrix of their own as one operation."""
+    sizes = len(a.parts), len(b.parts), moves.units(b.parts[0])
+    left, right = (a.graph.concat((f if f.turned is None else f.turned).parts, axis=1) for f in (a, b))
+    made = a.graph.row_product(left, right, sizes, (a.turned is not None, b.turned is not None))
+    return reshaped(made, len(a.parts))
+
+
 def _turned(a: Grouped) -> Grouped:
     """Record groups as units, and units as groups."""
+    if a.turned is not None:
+        return a.turned
     graph = a.graph
     places = range(moves.units(a.parts[0]))
-    return Grouped(graph, [graph.concat([moves.columns(graph, p, k, k + 1) for p in a.parts], axis=1) for k in places])
+    parts = [graph.concat([moves.columns(graph, p, k, k + 1) for p in a.parts], axis=1) for k in places]
+    return Grouped(graph, parts, turned=a)
 
 
 def reshaped(a: Grouped | Node, groups: int) -> Any:

@@ -273,6 +273,19 @@ def _row_outer(node: Node, context: Context, values: Values) -> Any:
     return context.xp.reshape(products, (a.shape[0], a.shape[1] * d.shape[1]))
 
 
+def _row_product(node: Node, context: Context, values: Values) -> Any:
+    a, b = (values[operand.id] for operand in node.args)
+    n, k, m, *turned = node.attribute
+    xp = context.xp
+    if isinstance(xp, Graph):
+        return xp.row_product(a, b, (n, k, m), tuple(turned))
+    left, right = (
+        xp.matrix_transpose(xp.reshape(v, (-1, *shape[::-1]))) if t else xp.reshape(v, (-1, *shape))
+        for v, t, shape in zip((a, b), turned, ((n, k), (k, m)), strict=True)
+    )
+    return xp.reshape(xp.matmul(left, right), (a.shape[0], n * m))
+
+
 def _add_rows(node: Node, context: Context, values: Values) -> Any:
     codes, rows = (values[a.id] for a in node.args)
     shape = context.shape(node)
@@ -306,4 +319,5 @@ _SPECIAL: dict[str, Callable[[Node, Context, Values], Any]] = {
     "take": _take,
     "add_rows": _add_rows,
     "row_outer": _row_outer,
+    "row_product": _row_product,
 }

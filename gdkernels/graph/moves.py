@@ -14,7 +14,7 @@ from gdkernels.graph.source import user_line
 if TYPE_CHECKING:
     from gdkernels.graph.namespace import Graph
 
-__all__ = ["column", "columns", "concat", "is_counted", "known", "row_outer", "stack", "take", "units"]
+__all__ = ["column", "columns", "concat", "is_counted", "known", "row_outer", "row_product", "stack", "take", "units"]
 
 
 _OF_SIZES: dict[str, Callable[..., float]] = {
@@ -210,6 +210,22 @@ def row_outer(graph: Graph, a: Node, d: Node) -> Node:
         return graph.apply("multiply", a, d)
     width = graph.width(units(a) * units(d))
     return graph.node("row_outer", (a, d), None, (a.shape[0], width), REAL)
+
+
+def row_product(graph: Graph, a: Node, b: Node, sizes: tuple[int, int, int], turned: tuple[bool, bool]) -> Node:
+    """Return for each record the product of two matrices of its own, [n, k] and [k, m], row after row.
+
+    Parameters
+    ----------
+    sizes
+        n, k and m.
+    turned
+        Whether the rows of `a` and `b` are those of the transposes, [k, n] and [m, k].
+    """
+    n, k, m = sizes
+    if {a.dtype, b.dtype} & {BOOL, INT} or (units(a), units(b)) != (n * k, k * m):
+        raise TraceError(f"row_product takes numbers [records, units], got {list(a.shape)} and {list(b.shape)}")
+    return graph.node("row_product", (a, b), (n, k, m, *turned), (a.shape[0], graph.width(n * m)), REAL)
 
 
 def _origin(a: Node, k: int) -> tuple[Node, int]:

@@ -277,13 +277,17 @@ class Graph:
         """
         return moves.row_outer(self, a, d)
 
+    def row_product(self, a: Node, b: Node, sizes: tuple[int, int, int], turned: tuple[bool, bool]) -> Node:
+        """Record for each record the product of two matrices of its own, or of their transposes, as units."""
+        return moves.row_product(self, a, b, sizes, turned)
+
     def detach(self, a: Node) -> Node:
         return self.node("detach", (a,), None, a.shape, a.dtype)
 
 
 _NOT_FUNCTIONS = {
     "add_rows", "apart", "apply", "column", "columns", "detach", "dim", "e", "has", "indexed", "inf", "input",
-    "int32", "lift", "linalg", "nan", "node", "pi", "row_outer", "width",
+    "int32", "lift", "linalg", "nan", "node", "pi", "row_outer", "row_product", "width",
 }  # fmt: skip
 _MADE: dict[str, Callable[..., Any]] = {**ARRANGING, **FUNCTIONS, **RUNNING, "tensordot": tensordot}
 _COMPOSED = (frozenset(name for name in vars(Graph) if not name.startswith("_")) | frozenset(_MADE)) - _NOT_FUNCTIONS

@@ -153,6 +153,15 @@ class _Writer:
             return f"{self._function('concat')}([{', '.join(map(self._value, args))}], axis=1)"
         if op == "take":
             return f"{self._function('take')}({self._value(args[0])}, {self._value(args[1])}, axis=0)"
+        if op == "row_product":
+            n, k, m, *turned = node.attribute
+            left, right = (
+                f"{self._value(a)}.reshape(-1, {columns}, {rows}).swapaxes(1, 2)"
+                if t
+                else f"{self._value(a)}.reshape(-1, {rows}, {columns})"
+                for a, t, rows, columns in zip(args, turned, (n, k), (k, m), strict=True)
+            )
+            return f"({left} @ {right}).reshape(-1, {n * m})"
         if op == "where":
             if args[0].id in self._numbers:
                 raise TraceError("a choice that no array decides")

@@ -14,6 +14,7 @@ from gdkernels.lowering.steps import (
     Loop,
     Outer,
     Product,
+    RowProduct,
     Step,
     StepSchedule,
     wide_dims,
@@ -96,12 +97,12 @@ def _read(step: Step) -> list[Node]:
         return [step.left]
     if isinstance(step, Accumulation):
         return [n for n in (step.left, step.right) if n is not None]
-    if isinstance(step, (Copy, LookUp, Outer)):
+    if isinstance(step, (Copy, LookUp, Outer, RowProduct)):
         return [source for source in step.sources if len(wide_dims(source.shape)) == 2]
     return [n for n in step.reads if len(wide_dims(n.shape)) == 2] if isinstance(step, Loop) else []
 
 
 def _written(step: Step) -> list[Node]:
-    if isinstance(step, (Copy, EntryProduct, Gather, LookUp, Outer, Product)):
+    if isinstance(step, (Copy, EntryProduct, Gather, LookUp, Outer, Product, RowProduct)):
         return [step.node] if len(wide_dims(step.node.shape)) == 2 else []
     return list(step.outputs) if isinstance(step, Loop) and step.kind == MATRIX else []

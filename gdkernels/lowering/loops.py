@@ -8,7 +8,9 @@ from gdkernels.lowering.steps import Loop, StepSchedule, value_of
 
 __all__ = ["is_loaded", "make_loop", "operands"]
 
-_RESULTS = frozenset({"input", "sum", "max", "min", "matmul", "constant", "dim", "add_rows", "row_outer"}) | MOVES
+_RESULTS = MOVES | {
+    "add_rows", "constant", "dim", "input", "matmul", "max", "min", "row_outer", "row_product", "sum",
+}  # fmt: skip
 
 
 def operands(result: StepSchedule, node: Node, stage: int) -> tuple[Node, ...]:

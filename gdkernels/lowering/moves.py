@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from gdkernels.errors import ScheduleError
 from gdkernels.graph.moves import units
 from gdkernels.graph.nodes import Dim, Node
-from gdkernels.lowering.steps import MATRIX, Copy, LookUp, Outer, Part, has_dim, kind_of, value_of
+from gdkernels.lowering.steps import MATRIX, Copy, LookUp, Outer, Part, RowProduct, has_dim, kind_of, value_of
 
 __all__ = ["folded", "moves_of"]
 
@@ -42,7 +42,7 @@ def folded(nodes: Sequence[Node], outputs: Iterable[Node]) -> set[int]:
     return found
 
 
-def moves_of(node: Node, batch: Dim, folded: set[int]) -> list[Copy | LookUp | Outer]:
+def moves_of(node: Node, batch: Dim, folded: set[int]) -> list[Copy | LookUp | Outer | RowProduct]:
     """Return the steps that compute a node which only moves numbers.
 
     Raises
@@ -54,7 +54,9 @@ def moves_of(node: Node, batch: Dim, folded: set[int]) -> list[Copy | LookUp | O
         return [_look_up(node, node, 0, batch, folded)]
     if node.op == "row_outer":
         return [_outer(node, node, 0, batch)]
-    moves: list[Copy | LookUp | Outer] = []
+    if node.op == "row_product":
+        return [RowProduct(node, *_factors(node, batch))]
+    moves: list[Copy | LookUp | Outer | RowProduct] = []
     parts: list[Part] = []
     at = 0
     for value in map(value_of, node.args) if node.op == "concat" else (node,):
@@ -74,10 +76,14 @@ def moves_of(node: Node, batch: Dim, folded: set[int]) -> list[Copy | LookUp | O
 
 
 def _outer(node: Node, into: Node, to: int, batch: Dim) -> Outer:
+    return Outer(into, *_factors(node, batch), to)
+
+
+def _factors(node: Node, batch: Dim) -> tuple[Node, Node]:
     left, right = map(value_of, node.args)
     if any(kind_of(a, batch) != MATRIX for a in (left, right)):
         raise ScheduleError(f"{node} multiplies something that is no matrix")
-    return Outer(into, left, right, to)
+    return left, right
 
 
 def _look_up(node: Node, into: Node, to: int, batch: Dim, folded: set[int]) -> LookUp:

@@ -31,6 +31,7 @@ from gdkernels.lowering.steps import (
     Loop,
     Outer,
     Product,
+    RowProduct,
     RowSums,
     StepSchedule,
     has_dim,
@@ -106,7 +107,7 @@ class _Tile:
         self.kept: set[int] = set()
         self.whole: set[int] = set()
         self.folded: set[int] = set()
-        self.moves: list[Copy | LookUp | Outer] = []
+        self.moves: list[Copy | LookUp | Outer | RowProduct] = []
         self.products: list[Product | EntryProduct] = []
         self.over_batch: set[int] = set()  # what waits for the whole batch
         self.reductions: list[Node] = []  # along the units, or of everything in the tile
@@ -129,7 +130,7 @@ class _Tile:
             return
         if node.op == "matmul":
             self._classify_product(node, in_tile)
-        elif node.op in MOVES or node.op == "row_outer":
+        elif node.op in MOVES or node.op in ("row_outer", "row_product"):
             self._classify_move(node)
         elif node.op == "add_rows":
             self._classify_row_sums(node)

@@ -22,6 +22,7 @@ __all__ = [
     "Outer",
     "Part",
     "Product",
+    "RowProduct",
     "RowSums",
     "Step",
     "StepSchedule",
@@ -128,6 +129,19 @@ class Outer:
 
 
 @dataclass(frozen=True)
+class RowProduct:
+    """For each row of the tile, `node` = the product of two matrices of its own, whose rows stand side by side."""
+
+    node: Node
+    left: Node
+    right: Node
+
+    @property
+    def sources(self) -> tuple[Node, ...]:
+        return (self.left, self.right)
+
+
+@dataclass(frozen=True)
 class EntryProduct:
     """`node` = the inputs, of which the entries are known that are not 0, times the parameter `weights`."""
 
@@ -205,7 +219,7 @@ class EntrySums:
         return (self.right,)
 
 
-Step = Gather | Copy | LookUp | Outer | EntryProduct | Product | Loop | Accumulation
+Step = Gather | Copy | LookUp | Outer | RowProduct | EntryProduct | Product | Loop | Accumulation
 
 
 @dataclass(frozen=True)
@@ -272,9 +286,9 @@ class StepSchedule:
     stages: dict[int, int] = field(default_factory=dict)
 
     @property
-    def moves(self) -> list[Copy | LookUp | Outer]:
+    def moves(self) -> list[Copy | LookUp | Outer | RowProduct]:
         """The steps of the tile that put columns into a matrix: copied, looked up, or products of others."""
-        return [s for s in self.tile if isinstance(s, (Copy, LookUp, Outer))]
+        return [s for s in self.tile if isinstance(s, (Copy, LookUp, Outer, RowProduct))]
 
     @property
     def takes_entries(self) -> bool:

@@ -15,7 +15,7 @@ from gdkernels.graph.operations import REAL
 from gdkernels.lowering.cut import Cut, cut
 from gdkernels.lowering.elementwise import Recipe, recipe_of
 from gdkernels.lowering.schedule import PREDICTION, schedule
-from gdkernels.lowering.steps import COLUMN, StepSchedule, kind_of, value_of
+from gdkernels.lowering.steps import COLUMN, RowProduct, StepSchedule, kind_of, value_of
 from gdkernels.lowering.value_steps import ValueSteps
 from gdkernels.lowering.values import Values
 
@@ -73,6 +73,11 @@ class ScheduledTask:
         """Raise `ScheduleError` if columns are copied or rows looked up; for engines that do not do that."""
         if self.schedule.moves:
             raise ScheduleError(f"{engine} does not look up rows by code, or put columns side by side")
+
+    def refuse_row_products(self, engine: str) -> None:
+        """Raise `ScheduleError` if records are multiplied by matrices of their own; for engines that do not do that."""
+        if any(isinstance(step, RowProduct) for step in self.schedule.moves):
+            raise ScheduleError(f"{engine} does not multiply many groups of a record by a matrix of its own")
 
     def sizes_with(self, batch: int) -> dict[str, int]:
         """Return the value of every size by its name."""

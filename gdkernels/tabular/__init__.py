@@ -6,8 +6,8 @@ preparing its columns belongs to `gdkernels.tables`; words on a terminal belong 
 """
 
 from gdkernels.tabular.description import TableDescription
-from gdkernels.tabular.evaluation import Evaluation
-from gdkernels.tabular.prediction import Prediction
+from gdkernels.tabular.evaluating.evaluation import Evaluation
+from gdkernels.tabular.model.prediction import Prediction
 from gdkernels.tabular.predictor import TabularPredictor
 from gdkernels.tabular.results import TabularResult
 

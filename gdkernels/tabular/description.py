@@ -20,11 +20,11 @@ from gdkernels.tables.read import Data, source_of
 from gdkernels.tables.report import column_reports, columns_line, describe_target, example
 from gdkernels.tables.sample import Sample
 from gdkernels.tables.target_columns import gaps_of, with_targets
-from gdkernels.tabular.remarks import remarks_on
+from gdkernels.tabular.evaluating.remarks import remarks_on
+from gdkernels.tabular.in_parts.surveying import checked_findings, records_at_once, sample_size, width_of
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.surveying import checked_findings, records_at_once, sample_size, width_of
-from gdkernels.tabular.targets import check_range
-from gdkernels.tabular.time_order import ordering_column
+from gdkernels.tabular.settings.targets import check_range
+from gdkernels.tabular.trials.time_order import ordering_column
 
 __all__ = ["TableDescription", "described", "described_in_parts"]
 

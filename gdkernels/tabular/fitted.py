@@ -16,12 +16,12 @@ from gdkernels.tables import Table, parts, read
 from gdkernels.tables.objects import with_target
 from gdkernels.tables.read import Data
 from gdkernels.tables.text import TextOptions
-from gdkernels.tabular.drift import Drift, kept_profiles
-from gdkernels.tabular.evaluation import Evaluation, evaluated
-from gdkernels.tabular.passed_labels import PassedLabels
-from gdkernels.tabular.prediction import Prediction, PreparedNetwork
-from gdkernels.tabular.targets import network_targets
-from gdkernels.tabular.unseen_names import UnseenNames
+from gdkernels.tabular.evaluating.evaluation import Evaluation, evaluated
+from gdkernels.tabular.model.drift import Drift, kept_profiles
+from gdkernels.tabular.model.passed_labels import PassedLabels
+from gdkernels.tabular.model.prediction import Prediction, PreparedNetwork
+from gdkernels.tabular.model.unseen_names import UnseenNames
+from gdkernels.tabular.settings.targets import network_targets
 
 __all__ = ["FittedModel", "fitted_attributes", "keywords_of"]
 

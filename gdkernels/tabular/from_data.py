@@ -13,9 +13,9 @@ from gdkernels.tables.objects import with_target
 from gdkernels.tables.read import Data
 from gdkernels.tabular.description import TableDescription, described, described_in_parts
 from gdkernels.tabular.in_memory import fit_in_memory
+from gdkernels.tabular.model.passed_labels import PassedLabels
+from gdkernels.tabular.model.prediction import PreparedNetwork
 from gdkernels.tabular.out_of_core import fit_out_of_core, memory_for
-from gdkernels.tabular.passed_labels import PassedLabels
-from gdkernels.tabular.prediction import PreparedNetwork
 from gdkernels.tabular.ranks import least_of_ranks
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.settings import TabularSettings

@@ -18,32 +18,32 @@ from gdkernels.tables.cross_fit import CrossFit
 from gdkernels.tables.kinds import reread
 from gdkernels.tables.outcomes import labels
 from gdkernels.tables.target_columns import with_targets
-from gdkernels.tabular.cross_validation import CrossValidation
-from gdkernels.tabular.decisions import decided
-from gdkernels.tabular.drift import ColumnProfile, profiles_of
-from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
-from gdkernels.tabular.fitting import PreparedRows, balanced
-from gdkernels.tabular.holdout import check_test_file, measured_on
-from gdkernels.tabular.hyperparameters import (
+from gdkernels.tabular.evaluating.evaluation import Evaluation, EvaluationInParts
+from gdkernels.tabular.evaluating.holdout import check_test_file, measured_on
+from gdkernels.tabular.evaluating.remarks import remarks_after, remarks_on
+from gdkernels.tabular.model.drift import ColumnProfile, profiles_of
+from gdkernels.tabular.model.prediction import PreparedNetwork
+from gdkernels.tabular.networks.cross_validation import CrossValidation
+from gdkernels.tabular.networks.fitting import PreparedRows, balanced
+from gdkernels.tabular.networks.hyperparameters import (
     explanation_of,
     network_arguments,
     run_arguments,
     settings_as_told,
     trainer_arguments,
 )
-from gdkernels.tabular.prediction import PreparedNetwork
-from gdkernels.tabular.preparing import learned_preparation
+from gdkernels.tabular.networks.search import search_rows, searched
+from gdkernels.tabular.networks.search_results import Search
+from gdkernels.tabular.networks.splits import RowSplit, split_rows, unasked
+from gdkernels.tabular.networks.stopping_together import StoppingTogether
+from gdkernels.tabular.networks.training_plan import Prepared, TrainingPlan
 from gdkernels.tabular.ranks import agree_on_data, agree_on_networks, by_ranks
-from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
-from gdkernels.tabular.search import search_rows, searched
-from gdkernels.tabular.search_results import Search
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.splits import RowSplit, split_rows, unasked
-from gdkernels.tabular.stopping_together import StoppingTogether
-from gdkernels.tabular.targets import Goal, check_range, network_targets, truth_of
-from gdkernels.tabular.time_order import in_time_order
-from gdkernels.tabular.training_plan import Prepared, TrainingPlan
+from gdkernels.tabular.settings.targets import Goal, check_range, network_targets, truth_of
+from gdkernels.tabular.trials.decisions import decided
+from gdkernels.tabular.trials.preparing import learned_preparation
+from gdkernels.tabular.trials.time_order import in_time_order
 from gdkernels.training.history import History
 
 __all__ = ["fit_in_memory"]

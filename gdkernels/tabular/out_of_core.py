@@ -27,30 +27,30 @@ from gdkernels.tables.cross_fit import CrossFit
 from gdkernels.tables.kinds import reread
 from gdkernels.tables.objects import paths_of
 from gdkernels.tables.read import Data
-from gdkernels.tabular.conversion import PreparedFiles, converted
-from gdkernels.tabular.decisions import Decisions, decided
-from gdkernels.tabular.drift import profiles_of
-from gdkernels.tabular.evaluation import Evaluation, EvaluationInParts
-from gdkernels.tabular.fitting import PreparedRows, fit
-from gdkernels.tabular.holdout import check_test_file, measured_on
-from gdkernels.tabular.hyperparameters import (
+from gdkernels.tabular.evaluating.evaluation import Evaluation, EvaluationInParts
+from gdkernels.tabular.evaluating.holdout import check_test_file, measured_on
+from gdkernels.tabular.evaluating.remarks import remarks_after, remarks_on
+from gdkernels.tabular.in_parts.conversion import PreparedFiles, converted
+from gdkernels.tabular.in_parts.part_rules import PARTS, TEST
+from gdkernels.tabular.in_parts.survey import TableSurvey
+from gdkernels.tabular.in_parts.surveying import CELL, records_at_once, shared_survey, table_parts
+from gdkernels.tabular.model.drift import profiles_of
+from gdkernels.tabular.model.prediction import PreparedNetwork
+from gdkernels.tabular.networks.fitting import PreparedRows, fit
+from gdkernels.tabular.networks.hyperparameters import (
     explanation_of,
     network_arguments,
     run_arguments,
     settings_as_told,
     trainer_arguments,
 )
-from gdkernels.tabular.part_rules import PARTS, TEST
-from gdkernels.tabular.prediction import PreparedNetwork
-from gdkernels.tabular.preparing import learned_preparation
 from gdkernels.tabular.ranks import by_ranks, shared_on_a_machine
-from gdkernels.tabular.remarks import remarks_after, remarks_on
 from gdkernels.tabular.results import TabularResult
 from gdkernels.tabular.settings import TabularSettings
-from gdkernels.tabular.survey import TableSurvey
-from gdkernels.tabular.surveying import CELL, records_at_once, shared_survey, table_parts
-from gdkernels.tabular.targets import Goal, check_range, network_targets, truth_of
-from gdkernels.tabular.time_order import in_time_order
+from gdkernels.tabular.settings.targets import Goal, check_range, network_targets, truth_of
+from gdkernels.tabular.trials.decisions import Decisions, decided
+from gdkernels.tabular.trials.preparing import learned_preparation
+from gdkernels.tabular.trials.time_order import in_time_order
 
 __all__ = ["fit_out_of_core", "memory_for"]
 

@@ -19,19 +19,18 @@ from gdkernels.system.given import checked_switch
 from gdkernels.tables import Preparation, Table
 from gdkernels.tables.read import Data
 from gdkernels.tables.text import TextOptions
-from gdkernels.tabular import defaults
 from gdkernels.tabular.description import TableDescription
-from gdkernels.tabular.drift import Drift
 from gdkernels.tabular.estimator import parameters_of, set_parameters, short_form, tags_for
-from gdkernels.tabular.evaluation import Evaluation
+from gdkernels.tabular.evaluating.evaluation import Evaluation
 from gdkernels.tabular.fitted import FittedModel, fitted_attributes, keywords_of
 from gdkernels.tabular.from_data import description_of, trained_on
-from gdkernels.tabular.keeping import copy_of, kept_of, model_kept
-from gdkernels.tabular.passed_labels import PassedLabels
-from gdkernels.tabular.prediction import Prediction, PreparedNetwork
+from gdkernels.tabular.model.drift import Drift
+from gdkernels.tabular.model.keeping import copy_of, kept_of, model_kept
+from gdkernels.tabular.model.passed_labels import PassedLabels
+from gdkernels.tabular.model.prediction import Prediction, PreparedNetwork
 from gdkernels.tabular.ranks import agree_on_keywords
 from gdkernels.tabular.results import TabularResult
-from gdkernels.tabular.settings import TabularSettings
+from gdkernels.tabular.settings import TabularSettings, defaults
 from gdkernels.training.history import History
 
 __all__ = ["TabularPredictor"]

@@ -17,8 +17,8 @@ from gdkernels.errors import FileError, InputError, keyword
 from gdkernels.groups import Group
 from gdkernels.groups.agreement import agree
 from gdkernels.system.hashing import sha256
-from gdkernels.tabular.conversion import PreparedFiles
-from gdkernels.tabular.fitting import kth
+from gdkernels.tabular.in_parts.conversion import PreparedFiles
+from gdkernels.tabular.networks.fitting import kth
 from gdkernels.training.own_functions import agree_on_functions
 from gdkernels.training.trainer import Trainer
 

@@ -17,12 +17,12 @@ from gdkernels.system.memory import gigabytes
 from gdkernels.system.version import __version__
 from gdkernels.tables import Preparation
 from gdkernels.tables.report import columns_line
-from gdkernels.tabular.cross_validation import CrossValidation
-from gdkernels.tabular.drift import ColumnProfile
-from gdkernels.tabular.encoding import encoding_in_words
-from gdkernels.tabular.evaluation import Evaluation, in_words
-from gdkernels.tabular.search_results import Search
-from gdkernels.tabular.stopping_together import StoppingTogether
+from gdkernels.tabular.evaluating.evaluation import Evaluation, in_words
+from gdkernels.tabular.model.drift import ColumnProfile
+from gdkernels.tabular.networks.cross_validation import CrossValidation
+from gdkernels.tabular.networks.encoding import encoding_in_words
+from gdkernels.tabular.networks.search_results import Search
+from gdkernels.tabular.networks.stopping_together import StoppingTogether
 from gdkernels.training.history import History
 
 __all__ = ["TabularResult", "shape_in_words"]

@@ -16,7 +16,7 @@ from gdkernels.backend.sharded_executable import SHARDS, Sharded
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.sharded import device_of_rank
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import InputError
+from gdkernels.errors import InputError, keyword
 from gdkernels.groups import Group
 from gdkernels.groups.agreement import agree, from_rank_0, guarded
 from gdkernels.groups.link import measured
@@ -93,11 +93,11 @@ class Together:
             return ALONE
         before = None if planned is None else int(planned.choices.get(SHARDS, 1))
         if before is not None and self._shards not in (None, before):
-            raise InputError(f"the checkpoint has the bits of {before} shards, and shards={self._shards} was asked for")
+            raise InputError(f"{_bits_of(before)}, and {keyword('shards', self._shards)} was asked for: leave that out")
         if before is not None and before < size:
             raise InputError(
-                f"the checkpoint has the bits of {before} shard{'s' * (before > 1)}, which {size} ranks cannot share: "
-                f"go on with at most {before}, or begin anew with more shards"
+                f"{_bits_of(before)}, which {size} ranks cannot share: go on with at most {before}, or begin anew with "
+                "more shards"
             )
         threads = threads_of_ranks(self.group) if size > 1 or self._shards not in (None, 1) else [1]
         pays = max(1, int(job().step_flops / size / _FLOPS_OF_A_SHARD)) if max(threads) > 1 else 1
@@ -199,3 +199,7 @@ class Together:
             slowest=slowest,
             expected=expected,
         )
+
+
+def _bits_of(shards: int) -> str:
+    return f"the checkpoint has the bits of {shards} shard{'s' * (shards > 1)}"

@@ -9,7 +9,7 @@ from benchmarks.raw_tables.__main__ import main
 from benchmarks.raw_tables.pipeline import PIPELINES, pipeline, plain
 from benchmarks.raw_tables.sources import raw_tables
 from gdkernels.tables import Table
-from gdkernels.tabular import defaults
+from gdkernels.tabular.settings import defaults
 
 pytest.importorskip("sklearn")
 
@@ -29,7 +29,7 @@ def test_a_table_is_scored_on_both_sides(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("GDKERNELS_BACKEND", "numpy")
     # Who does better is the study's question, and takes it minutes; here both sides are trained in seconds.
     monkeypatch.setattr(defaults, "epochs", lambda records: 40)
-    monkeypatch.setattr("gdkernels.tabular.cross_validation.MOST_STEPS", 1)
+    monkeypatch.setattr("gdkernels.tabular.networks.cross_validation.MOST_STEPS", 1)
     for settings in PIPELINES.values():
         for name, value in {"max_iter": 100, "learning_rate_init": 0.01}.items():
             monkeypatch.setitem(settings, name, value)

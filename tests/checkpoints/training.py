@@ -15,7 +15,8 @@ def data(seed=0, records=203):
 
 def trainer(backend="numpy", **settings):
     seed, precision = settings.pop("seed", 3), settings.pop("precision", "float32")
-    mlp = gd.MLP([5, 12, 1], seed=seed, backend=backend, precision=precision)
+    network = {name: settings.pop(name) for name in ("activation", "dropout") if name in settings}
+    mlp = gd.MLP([5, 12, 1], seed=seed, backend=backend, precision=precision, **network)
     return gd.Trainer(mlp, **{"optimizer": "adam", "batch_size": 10, "schedule": "cosine"} | settings)
 
 

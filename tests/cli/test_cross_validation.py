@@ -8,8 +8,8 @@ from made_up import made_up, write_csv
 
 from gdkernels import MLP, Adam
 from gdkernels.tables import folds
-from gdkernels.tabular.cross_validation import _follow, cross_validated
-from gdkernels.tabular.fitting import PreparedRows, balanced, kth
+from gdkernels.tabular.networks.cross_validation import _follow, cross_validated
+from gdkernels.tabular.networks.fitting import PreparedRows, balanced, kth
 
 SETTINGS = {"loss": "sse", "optimizer": Adam(1e-2), "batch_size": 16, "l2": 0.02}
 NETWORK = {"sizes": [3, 8, 1], "seed": 5, "backend": "numpy", "precision": "float64"}
@@ -75,14 +75,14 @@ def test_where_there_is_nothing_to_gain_no_further_penalty_is_tried():
 
 
 def test_penalties_that_make_no_difference_end_the_search(draws, monkeypatch):
-    monkeypatch.setattr("gdkernels.tabular.cross_validation.GAIN", 0.05)
+    monkeypatch.setattr("gdkernels.tabular.networks.cross_validation.GAIN", 0.05)
     choice = cross_validated(NETWORK, draws, settings=SETTINGS, search=True, epochs=5, patience=5)
     assert [*choice.tried] == [0.02, 0.08]
     assert choice.l2 == 0.02
 
 
 def test_a_search_ends_when_its_work_is_done(draws, monkeypatch):
-    monkeypatch.setattr("gdkernels.tabular.cross_validation.MOST_WORK", 1.0)
+    monkeypatch.setattr("gdkernels.tabular.networks.cross_validation.MOST_WORK", 1.0)
     assert [*cross_validated(NETWORK, draws, settings=SETTINGS, search=True, epochs=9, patience=9).tried] == [0.02]
 
 

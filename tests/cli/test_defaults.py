@@ -2,7 +2,7 @@
 
 import pytest
 
-from gdkernels.tabular import defaults
+from gdkernels.tabular.settings import defaults
 
 
 @pytest.mark.parametrize(

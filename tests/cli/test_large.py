@@ -13,10 +13,11 @@ from gdkernels.cli import main
 from gdkernels.system import memory
 from gdkernels.system.memory import Room
 from gdkernels.system.scratch import scratch_folder
-from gdkernels.tabular import conversion, out_of_core, surveying
-from gdkernels.tabular.part_rules import RandomParts
-from gdkernels.tabular.survey import survey
-from gdkernels.tabular.table_parts import TableParts
+from gdkernels.tabular import out_of_core
+from gdkernels.tabular.in_parts import conversion, surveying
+from gdkernels.tabular.in_parts.part_rules import RandomParts
+from gdkernels.tabular.in_parts.survey import survey
+from gdkernels.tabular.in_parts.table_parts import TableParts
 
 N = 6000
 QUICK = ["--hidden", "8", "--epochs", "3", "--memory", "300kB", "--json", "--backend", "numpy"]

@@ -12,8 +12,9 @@ import pytest
 
 from gdkernels.tables import Preparation
 from gdkernels.tables.outcomes import Classes
-from gdkernels.tabular import evaluation, prediction
-from gdkernels.tabular.prediction import Prediction
+from gdkernels.tabular.evaluating import evaluation
+from gdkernels.tabular.model import prediction
+from gdkernels.tabular.model.prediction import Prediction
 
 N = 300
 QUICK = ("--epochs", "30", "--hidden", "16")
@@ -321,7 +322,7 @@ def test_a_damaged_description_is_2(refused, model, raw, tmp_path):
 
 def test_the_average_is_that_of_the_networks():
     from gdkernels import MLP
-    from gdkernels.tabular.average import averaged, averaged_sizes
+    from gdkernels.tabular.networks.average import averaged, averaged_sizes
 
     x = np.random.default_rng(0).normal(size=(20, 5))
     for sizes in ([5, 4, 2], [5, 4, 3, 2], [5, 2]):

@@ -36,7 +36,7 @@ def test_a_module_that_moved_gives_the_same_objects_and_warns(old: str) -> None:
 def test_a_name_that_is_another_now() -> None:
     with pytest.warns(DeprecationWarning, match=r"predictor\.Predictor is now .*\.prediction\.PreparedNetwork"):
         from gdkernels.predictor import Predictor
-    from gdkernels.tabular.prediction import PreparedNetwork
+    from gdkernels.tabular.model.prediction import PreparedNetwork
 
     assert Predictor is PreparedNetwork
 

@@ -123,6 +123,7 @@ def cupy_of(host):
     class RawModule:
         def __init__(self, code, options):
             assert options == ("-std=c++17",)
+            assert code.isascii(), "CuPy writes it to a file, in whatever encoding the locale has"
             self.code = code
 
         def get_function(self, name):

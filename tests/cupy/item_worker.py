@@ -4,6 +4,8 @@ import os
 import sys
 import time
 
+import numpy as np
+
 from benchmarks.gpu import worker
 from benchmarks.gpu.parts import GPUItem
 
@@ -31,7 +33,11 @@ ITEMS = {
     "hangs": lambda: time.sleep(600),
     **dict.fromkeys(
         ("works", "works again", "works at last"),
-        lambda: [os.getpid(), float("nan"), {"all": (float("inf"), 1.5)}],
+        lambda: [
+            os.getpid(),
+            float("nan"),
+            {"all": (float("inf"), np.float32(1.5)), "kinds": {1: np.int64(3), 2: print}},
+        ],
     ),
 }
 

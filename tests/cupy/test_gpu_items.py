@@ -229,7 +229,7 @@ class Racer:
     clock = 0.0
 
     def __init__(self, name, patience):
-        self.takes, self.patience = {"hangs": 1000.0, "slow": 20.0, "quick": 1.0}[name], patience
+        self.takes, self.patience = {"hangs": 1000.0, "slow": 6.0, "quick": 1.0}[name], patience
 
     def take(self, seconds):
         waited = min(seconds, self.patience())

@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import closing
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -147,16 +148,28 @@ def test_an_item_that_goes_badly_wrong_ends_no_other(tmp_path, monkeypatch):
     with closing(ItemProcess("item_worker")) as process:
         results = GPUResults(path, {})
         for item in ("works", "fails", "works again", "breaks the device", "dies", "works at last", "hangs"):
-            results.run("part", item, partial(process.value, "part", item, 1.0 if item == "hangs" else 600.0))
+            results.run("part", item, partial(process.value, "part", item, 0.6 if item == "hangs" else 600.0))
     found = json.loads(path.read_text())["parts"]["part"]
     first, *others = (found[item]["value"][0] for item in ("works", "works again", "works at last"))
     assert others[0] == first, "one that only fails leaves the process"
     assert others[1] != first
-    assert found["works"]["value"][1:] == ["nan", {"all": ["inf", 1.5]}]
+    assert found["works"]["value"][1:] == ["nan", {"all": ["inf", 1.5], "kinds": {"1": 3, "2": str(print)}}]
     assert found["fails"]["failed"] == "RuntimeError: as planted"
     assert found["breaks the device"]["failed"] == "OSError: an illegal address"
     assert found["dies"]["failed"] == "its process ended with exit code 3: last words"
     assert found["hangs"]["failed"] == "its process did not answer within 1 s"
+
+
+def test_where_gdkernels_is_not_installed_its_plug_ins_are_found_all_the_same(monkeypatch):
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    here = {(p.group, p.name, p.value) for p in metadata.distribution("gdkernels").entry_points}
+    assert checkout._plugins.__wrapped__() == []
+    monkeypatch.setattr(checkout.metadata, "distribution", missing)
+    (found,) = metadata.distributions(path=checkout._plugins.__wrapped__())
+    assert found.name == "gdkernels"
+    assert {(p.group, p.name, p.value) for p in found.entry_points} >= {p for p in here if p[0].startswith("gdkernels")}
 
 
 def test_its_process_ends_with_the_script():
@@ -177,7 +190,7 @@ def test_its_process_ends_with_the_script():
 
 def test_tests_that_are_not_done_in_time_say_how_far_they_came(monkeypatch, tmp_path):
     (tmp_path / "test_long.py").write_text("import time\ndef test_a(): pass\ndef test_b(): time.sleep(600)\n")
-    monkeypatch.setattr(conformance, "_SECONDS", 1.0)
+    monkeypatch.setattr(conformance, "_SECONDS", 0.6)
     with pytest.raises(AssertionError, match=r"not done in 1 s: \d passed, 0 failed; the last line is '.*'$"):
         conformance._pytest("-v", f"{tmp_path / 'test_long.py'}::test_b")
     said = b"a.py::test_a PASSED [ 25%]\na.py::test_b[1 x] FAILED [ 50%]\na.py::test_c "

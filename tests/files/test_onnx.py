@@ -9,7 +9,7 @@ import gdkernels as gd
 from gdkernels.definition.activations import BY_NAME
 from gdkernels.interchange.onnx import write_onnx
 from gdkernels.tables import Preparation
-from gdkernels.tabular.prediction import PreparedNetwork
+from gdkernels.tabular.model.prediction import PreparedNetwork
 
 RECORDS = 300
 

@@ -13,7 +13,7 @@ import gdkernels as gd
 from gdkernels.tables import Preparation
 from gdkernels.tables.table import Table
 from gdkernels.tables.values import text_column
-from gdkernels.tabular.prediction import PreparedNetwork
+from gdkernels.tabular.model.prediction import PreparedNetwork
 
 N = 120
 LEVELS = ["red", "dark blue", "3", "1.10", "a.b", "(x|y)*", "q\\d", "Ärger", "x\ny", "None"]

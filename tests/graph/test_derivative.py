@@ -169,6 +169,7 @@ def test_reductions_shapes_and_products(name):
 def test_every_operation_has_a_rule_and_every_rule_is_reached():
     shapes = {"sum", "max", "min", "matmul", "transpose", "broadcast_to", "expand_dims", "squeeze", "detach"}
     shapes |= MOVES | {"add_rows", "row_outer"}  # tests/graph/test_moves.py, tests/graph/test_record_wise.py
+    shapes |= {"row_product"}  # tests/graph/test_row_products.py
     columns = {"column", "columns"}  # whose cotangents are put side by side: shares_of
     assert set(derivative._RULES) == (set(ELEMENTWISE) | shapes) - columns
     assert set(ELEMENTWISE) > COMPARISONS

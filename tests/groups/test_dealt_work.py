@@ -8,7 +8,7 @@ from thread_group import on_ranks
 import gdkernels as gd
 from gdkernels.errors import InputError
 from gdkernels.groups import SerialGroup
-from gdkernels.tabular import conversion, surveying
+from gdkernels.tabular.in_parts import conversion, surveying
 from gdkernels.tabular.ranks import by_ranks
 
 
@@ -75,8 +75,10 @@ def test_a_table_to_test_on_is_read_by_rank_0_alone(monkeypatch, tmp_path, targe
     head = ",".join([*(f"x{k}" for k in range(6)), target])
     for name, part in (("learn", rows[:150]), ("test", rows[150:]), ("bad", ["1,2,3,4,5,six,0"])):
         (tmp_path / f"{name}.csv").write_text("\n".join([head, *part]))
-    monkeypatch.setattr("gdkernels.tabular.prediction.PIECE", 1 << 10)  # so that there are parts, and pieces of them
-    monkeypatch.setattr("gdkernels.tabular.prediction._ROUND", 8)
+    monkeypatch.setattr(
+        "gdkernels.tabular.model.prediction.PIECE", 1 << 10
+    )  # so that there are parts, and pieces of them
+    monkeypatch.setattr("gdkernels.tabular.model.prediction._ROUND", 8)
 
     def tested(group, test="test"):
         mine = tmp_path / f"{test}.csv" if group is None or not group.rank else tmp_path / "missing.csv"

@@ -42,11 +42,10 @@ print(codes)
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_children_of_a_program_with_another_thread_in_llvm():
-    count = 6
+def told_by(program):
+    """Return what a program writes to stdout and stderr; its children end with it."""
     run = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM.replace("CHILDREN", str(count))],
+        [sys.executable, "-W", "ignore", "-c", program],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
@@ -55,7 +54,14 @@ def test_children_of_a_program_with_another_thread_in_llvm():
     except subprocess.TimeoutExpired:
         os.killpg(run.pid, 9)
         run.communicate()
-        pytest.fail("children wait for ever")
+        pytest.fail("a child waits for ever")
+    return out, error
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_children_of_a_program_with_another_thread_in_llvm():
+    count = 6
+    out, error = told_by(PROGRAM.replace("CHILDREN", str(count)))
     assert out == f"{[0] * count}\n", error
 
 
@@ -86,15 +92,5 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_child_of_a_program_whose_other_thread_imports_llvmlite():
     """Python keeps a lock for each module that is being imported, and the child would wait for it."""
-    run = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", COLD],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    try:
-        out, error = run.communicate(timeout=120)
-    except subprocess.TimeoutExpired:
-        os.killpg(run.pid, 9)
-        run.communicate()
-        pytest.fail("the child waits for ever")
+    out, error = told_by(COLD)
     assert out == "0\n", error

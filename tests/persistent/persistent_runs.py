@@ -94,9 +94,18 @@ class Run:
         found |= dict(verification.named_arrays(state))
         return found | {"the prediction": executable.predict(state.parameters, self.x)}
 
-    def reference(self):
+    def references(self):
+        """Yield the reference, then those that begin with vectors an ulp or two of float32 above and below.
+
+        An operand that lies between two numbers of the precision, but for what float32 rounds, may become either.
+        """
+        for shift in (0.0, 2.0**-22, -(2.0**-22)):
+            yield self.reference(shift)
+
+    def reference(self, shift=0.0):
         xp = Rounding(self.precision)
-        state = verification.start(self.program, self.parameters, lambda a: np.asarray(a, np.float64))
+        near = {name: a * np.float32(1.0 + shift) if a.ndim == 1 else a for name, a in self.parameters.items()}
+        state = verification.start(self.program, near, lambda a: np.asarray(a, np.float64))
         total, norms = 0.0, []
         x, y = self.x.astype(np.float64), self.y.astype(np.float64)
         for _ in range(self.epochs):

@@ -109,6 +109,7 @@ class TwinDevice:
         self.mma = self.conflicts = 0  # of the last training kernel
 
     def compile(self, source):
+        assert source.text.isascii(), "CuPy writes it to a file, in whatever encoding the locale has"
         return TwinKernels(self, build(self.change(source.text), source.signatures, self.folder, **self.options))
 
     def contiguous(self, a):

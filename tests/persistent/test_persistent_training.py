@@ -160,7 +160,7 @@ def test_every_case_of_the_conformance_suite(made, name, precision):
     run = run_of_case(name, precision)
     found = [run.on_twin(TwinDevice(made, schedule=s), warps=4) for s in SCHEDULES]
     assert bits(found[0]) == bits(found[1]) == bits(found[2])
-    assert max(errors(found[0], run.reference()).values()) <= BOUND
+    assert any(max(errors(found[0], near).values()) <= BOUND for near in run.references())
 
 
 def test_a_twin_is_built_anew_for_other_headers(tmp_path):

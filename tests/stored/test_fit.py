@@ -157,8 +157,9 @@ def test_other_data_or_another_memory_are_refused(folder):
         trainer().fit(stored(folder, memory=memory), epochs=1, checkpoint=folder / "c", resume=True)
 
     fit()
-    with pytest.raises(FileError, match=r"records at a time is \d+ and was \d+"):
-        fit(2 * SMALL)
+    for memory, read in ((2 * SMALL, r"\d+ records at a time"), ("1GB", "all records at once")):
+        with pytest.raises(FileError, match=rf": {read} are read by this memory, not \d+ records at a time as before"):
+            fit(memory)
     changed = X.copy()
     changed[777, 3] += 1
     np.save(folder / "X.npy", changed)

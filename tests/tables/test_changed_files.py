@@ -94,7 +94,7 @@ def test_between_two_parts(tmp_path, name, change):
 
 def test_predictions_of_it_are_not_written(tmp_path, monkeypatch, capsys):
     from gdkernels.cli import main
-    from gdkernels.tabular.prediction import PreparedNetwork
+    from gdkernels.tabular.model.prediction import PreparedNetwork
 
     monkeypatch.setenv("GDKERNELS_BACKEND", "numpy")
     table = write_csv(tmp_path / "t.csv", *made_up())

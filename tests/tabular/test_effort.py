@@ -9,8 +9,8 @@ import pytest
 
 import gdkernels as gd
 from gdkernels.errors import InputError
-from gdkernels.tabular import search
-from gdkernels.tabular.effort import seconds_of
+from gdkernels.tabular.networks import search
+from gdkernels.tabular.settings.effort import seconds_of
 
 
 def table(rows=90, classes=False):

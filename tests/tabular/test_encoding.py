@@ -6,7 +6,7 @@ import pytest
 import gdkernels as gd
 from gdkernels import blocks
 from gdkernels.errors import InputError
-from gdkernels.tabular.encoding import encoding_of, network_of
+from gdkernels.tabular.networks.encoding import encoding_of, network_of
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def test_days_have_finer_bins_between_two_wide_ones(random):
 
 def test_an_average_encodes_once_and_is_the_mean_of_its_networks(monkeypatch, random):
     made = []
-    real = gd.tabular.fitting.kth
-    monkeypatch.setattr("gdkernels.tabular.fitting.kth", lambda *a: made.append(real(*a)) or made[-1])
+    real = gd.tabular.networks.fitting.kth
+    monkeypatch.setattr("gdkernels.tabular.networks.fitting.kth", lambda *a: made.append(real(*a)) or made[-1])
     predictor = gd.TabularPredictor("y", average=3, epochs=2, progress=False).fit(table(800))
     x = random.normal(size=(20, predictor.network.inputs)).astype(np.float32)
     mean = np.mean([one.predict(x) for one in made], axis=0)
@@ -79,7 +79,7 @@ def test_an_average_encodes_once_and_is_the_mean_of_its_networks(monkeypatch, ra
 def test_a_few_networks_are_enough_where_they_take_long(monkeypatch):
     keywords = {"target": "y", "epochs": 1, "progress": False, "quick": False}
     assert len(gd.TabularPredictor(**keywords).fit(table(1300)).histories_) == 10
-    monkeypatch.setattr("gdkernels.tabular.defaults.MOST_WORK", 1.0)
+    monkeypatch.setattr("gdkernels.tabular.settings.defaults.MOST_WORK", 1.0)
     made = gd.TabularPredictor(**keywords).fit(table(1300))
     assert len(made.histories_) == made.result_.settings["average"] == 3
 

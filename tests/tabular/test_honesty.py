@@ -10,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss
 import gdkernels as gd
 from gdkernels.cli import main
 from gdkernels.metrics.reliability import Reliability
-from gdkernels.tabular.leakage import leaks
+from gdkernels.tabular.evaluating.leakage import leaks
 
 QUICK = {"epochs": 30, "hidden": 16, "backend": "numpy"}
 N = 300
@@ -201,7 +201,7 @@ def test_importance(table, tmp_path, capsys, monkeypatch):
 
 
 def test_importance_of_classes_is_of_the_log_loss(table, monkeypatch):
-    monkeypatch.setattr("gdkernels.tabular.evaluation.IMPORTANCE_ROWS", 100)
+    monkeypatch.setattr("gdkernels.tabular.evaluating.evaluation.IMPORTANCE_ROWS", 100)
     told = of_classes(table).evaluate(table, importance=True)["importance"]
     assert (told["figure"], told["records"]) == ("log_loss", 100)
     assert told["columns"][0]["column"] == "a"

@@ -12,9 +12,9 @@ from gdkernels.cli import main
 from gdkernels.metrics.confusion import Confusion
 from gdkernels.metrics.streaming import ClassSums, Sums
 from gdkernels.tables import Preparation
-from gdkernels.tabular import prediction
-from gdkernels.tabular.evaluation import evaluated
-from gdkernels.tabular.prediction import PreparedNetwork
+from gdkernels.tabular.evaluating.evaluation import evaluated
+from gdkernels.tabular.model import prediction
+from gdkernels.tabular.model.prediction import PreparedNetwork
 
 MB = 1 << 20
 

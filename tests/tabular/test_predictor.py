@@ -12,7 +12,7 @@ from kept_models import RECORDS, same_parameters
 
 import gdkernels as gd
 from gdkernels.cli import main
-from gdkernels.tabular.keywords import RANGES
+from gdkernels.tabular.settings.keywords import RANGES
 
 QUICK = {"epochs": 3, "hidden": 8, "backend": "numpy"}
 
@@ -87,7 +87,7 @@ def test_parts_are_the_whole(numbers, table, frame, monkeypatch):
     for function in ("parts",):
         real = gd.tables.read.__globals__[function]
         monkeypatch.setattr(
-            f"gdkernels.tabular.prediction.{function}", lambda data, _, real=real, **more: real(data, 33, **more)
+            f"gdkernels.tabular.model.prediction.{function}", lambda data, _, real=real, **more: real(data, 33, **more)
         )
     for data in (table, frame):
         pieces = list(numbers.predict_parts(data))

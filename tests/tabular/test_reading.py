@@ -196,6 +196,8 @@ def test_while_training_nobody_is_told_to_train_again():
 
 @pytest.mark.parametrize("keyword", ["ignore", "categorical"])
 def test_a_name_that_is_wrong_costs_no_reading(tmp_path, rows, keyword, monkeypatch):
-    monkeypatch.setattr("gdkernels.tabular.surveying.findings_in", lambda *_, **__: pytest.fail("all of it was read"))
+    monkeypatch.setattr(
+        "gdkernels.tabular.in_parts.surveying.findings_in", lambda *_, **__: pytest.fail("all of it was read")
+    )
     with pytest.raises(gd.InputError, match="no column 'flga'. Did you mean 'flag'"):
         gd.TabularPredictor("y", memory="100KB", **{keyword: "flga"}, **QUICK).fit(write(tmp_path / "t.csv", rows))

@@ -10,9 +10,10 @@ from kept_models import content
 import gdkernels as gd
 from gdkernels.cli import main
 from gdkernels.tables.grouped import folds_of_groups, split_groups
-from gdkernels.tabular import in_memory, training_plan
-from gdkernels.tabular.targets import Goal
-from gdkernels.tabular.time_order import in_time_order, ordering_column
+from gdkernels.tabular import in_memory
+from gdkernels.tabular.networks import training_plan
+from gdkernels.tabular.settings.targets import Goal
+from gdkernels.tabular.trials.time_order import in_time_order, ordering_column
 
 QUICK = {"epochs": 3, "hidden": 4, "backend": "numpy"}
 N = 400

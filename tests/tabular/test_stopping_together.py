@@ -5,11 +5,12 @@ import pytest
 
 import gdkernels as gd
 from gdkernels import Adam
-from gdkernels.tabular import defaults, epoch_by_epoch
-from gdkernels.tabular.cross_validation import cross_validated
-from gdkernels.tabular.encoding import encoding_of
-from gdkernels.tabular.fitting import PreparedRows, fit, kth
-from gdkernels.tabular.stopping_together import stopped_together
+from gdkernels.tabular.networks import epoch_by_epoch
+from gdkernels.tabular.networks.cross_validation import cross_validated
+from gdkernels.tabular.networks.encoding import encoding_of
+from gdkernels.tabular.networks.fitting import PreparedRows, fit, kth
+from gdkernels.tabular.networks.stopping_together import stopped_together
+from gdkernels.tabular.settings import defaults
 
 SETTINGS = {"loss": "sse", "optimizer": Adam(1e-2), "batch_size": 16, "l2": 0.001}
 NETWORK = {

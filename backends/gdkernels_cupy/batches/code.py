@@ -59,6 +59,7 @@ class BatchCode:
         self._same, self._precision, self._number = program.without_numbers, plan.precision, number
         self.dtype = np.dtype(storage_dtype(plan.precision))
         self._task = schedule_training(program, CUDA_FUNCTIONS)
+        self._task.refuse_row_products("it")
         self._wished = plan.choices.get("epilogues")
         self._refused: frozenset[str] = frozenset()
         self.algorithms: dict[str, str] = dict(plan.choices.get("algorithms", {}))

@@ -51,14 +51,17 @@ class MadeGraphs:
     @classmethod
     def of(cls, program: Program, plan: Plan, number: int, ranks: SharedSteps | None) -> MadeGraphs:
         """Return those of a program, with nothing made yet for sizes."""
+        prediction = schedule_prediction(program, CUDA_FUNCTIONS)
         training = schedule_training(program, CUDA_FUNCTIONS) if program.optimizer is not None else None
+        for task in (prediction, training):
+            if task is not None:
+                task.refuse_row_products("the engine of CUDA graphs")
         most = max((len(n.reads) for n in training.schedule.numbers if n is not None), default=0) if training else 0
         if most > _MOST_NUMBERS:
             raise ScheduleError(
                 f"one kernel would take {most} numbers, as the norm of a gradient has one for each parameter, and "
                 f"takes {_MOST_NUMBERS} at most"
             )
-        prediction = schedule_prediction(program, CUDA_FUNCTIONS)
         return cls(training, prediction, KeptSessions(plan, number, ranks))
 
 

@@ -16,6 +16,7 @@ from gdkernels.lowering.steps import (
     Loop,
     Outer,
     Product,
+    RowProduct,
     RowSums,
     kind_of,
     value_of,
@@ -197,8 +198,8 @@ class _Lowering:
                 self._look_up(step, at)
             elif isinstance(step, Outer):
                 self._outer(step, at)
-            elif isinstance(step, EntryProduct):
-                raise AssertionError("this engine is given whole rows")
+            elif isinstance(step, (EntryProduct, RowProduct)):
+                raise AssertionError("this engine is given whole rows, and no products of records")
             elif step.node.id in self.fused.updates:
                 # Weights may move only after the last product that needs them as they were.
                 name = self.fused.updates[step.node.id].name

@@ -19,7 +19,7 @@ template <int COLUMNS> FN void load_left(uint32_t (&left)[COLUMNS / DEPTH][4], E
     for (int k = 0; k < COLUMNS / DEPTH; k++) left_rows<COLUMNS>(left[k], tile, 16 * (thread() >> 5), k, lane);
 }
 
-// sum = left · m, or left · mᵀ, with K terms: the 16 rows of this warp by N columns.
+// sum = left * m, or left * m^T, with K terms: the 16 rows of this warp by N columns.
 template <int K, int N, bool TRANSPOSED>
 FN void product(float (&sum)[N / 8][4], const uint32_t (&left)[K / DEPTH][4], Element* m) {
     const int lane = fresh_lane();
@@ -68,7 +68,7 @@ template <int K, int N, bool TRANSPOSED, int STEPS> FN void product_of_rows(floa
     warp_sync();  // the rows may be written again
 }
 
-// What a thread keeps of leftᵀ · right, I by J and summed over the rows of all tiles. Warps share the blocks of 16 by 16, UP
+// What a thread keeps of left^T * right, I by J and summed over the rows of all tiles. Warps share the blocks of 16 by 16, UP
 // by ACROSS of them, and the rest of the warps share the rows.
 template <int I, int J, int UP, int ACROSS> struct Gradient {
     static constexpr int SHARES = WARPS / (UP * ACROSS), GROUP = 32 * UP * ACROSS;
@@ -114,7 +114,7 @@ template <int I, int J, int UP, int ACROSS> struct Gradient {
         for (int s = 0; s < SLOTS; s++)
             sum[s / (8 * N)][s / 8 % N][s / 4 % 2][s % 4] = partial[s * THREADS + thread()];
     }
-    // Position c of SLOTS · GROUP, as `write` puts them, is element (i, j).
+    // Position c of SLOTS * GROUP, as `write` puts them, is element (i, j).
     static FN int row(int c) {
         const int slot = c / GROUP, up = c % GROUP / (32 * ACROSS), g = (c & 31) >> 2;
         return 16 * (up * M + slot / (8 * N)) + g + 8 * (slot >> 1 & 1);

@@ -19,6 +19,7 @@ from gdkernels.lowering.steps import (
     Loop,
     Outer,
     Product,
+    RowProduct,
     kind_of,
 )
 from gdkernels_numba.bytecode.gradient_blocks import write_gradient
@@ -46,7 +47,7 @@ def changed_on_the_way(layout: StepLayout) -> dict[int, str]:
         if isinstance(step, Product):
             last[step.weights.attribute] = step
             known[step.node.id] = k
-        elif isinstance(step, (Copy, EntryProduct, Gather, LookUp)):
+        elif isinstance(step, (Copy, EntryProduct, Gather, LookUp, RowProduct)):
             known[step.node.id] = k
         elif isinstance(step, Loop):
             known.update((n.id, k) for n in step.outputs)
@@ -81,7 +82,7 @@ def write_column_parallel(writer: InstructionWriter, prediction: Node | None) ->
                 writer.write_barrier()
             _write_gather(writer, step, gathered)
             gathered += 1
-        elif isinstance(step, (Copy, EntryProduct, LookUp, Outer)):
+        elif isinstance(step, (Copy, EntryProduct, LookUp, Outer, RowProduct)):
             writer.write_barrier()
             if writer.number == 0:
                 write_move(writer, step)

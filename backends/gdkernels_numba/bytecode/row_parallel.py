@@ -1,7 +1,7 @@
 """Row-parallel tiles: each piece of the batch goes through all layers, forward and back."""
 
 from gdkernels.graph.nodes import Node
-from gdkernels.lowering.steps import Accumulation, Copy, EntryProduct, Gather, LookUp, Loop, Outer, Product
+from gdkernels.lowering.steps import Accumulation, Copy, EntryProduct, Gather, LookUp, Loop, Outer, Product, RowProduct
 from gdkernels_numba.bytecode.layout import runs_over
 from gdkernels_numba.bytecode.tile_moves import write_gather, write_move, write_scatter
 from gdkernels_numba.bytecode.writer import InstructionWriter
@@ -21,7 +21,7 @@ def write_row_parallel(writer: InstructionWriter, prediction: Node | None) -> No
         if isinstance(step, Gather):
             write_gather(writer, step)
             writer.write_packed(step.node)
-        elif isinstance(step, (Copy, EntryProduct, LookUp, Outer)):
+        elif isinstance(step, (Copy, EntryProduct, LookUp, Outer, RowProduct)):
             write_move(writer, step)
         elif isinstance(step, Product):
             following = steps[k + 1] if k + 1 < len(steps) else None

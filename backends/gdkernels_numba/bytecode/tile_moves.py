@@ -2,7 +2,7 @@
 
 from gdkernels.graph.nodes import Node
 from gdkernels.lowering.schedule import PREDICTION
-from gdkernels.lowering.steps import COLUMN, Copy, EntryProduct, Gather, LookUp, Outer, Part
+from gdkernels.lowering.steps import COLUMN, Copy, EntryProduct, Gather, LookUp, Outer, Part, RowProduct
 from gdkernels_numba.bytecode.writer import InstructionWriter, Patch
 from gdkernels_numba.vm.fields import StridedAddress
 from gdkernels_numba.vm.instructions import (
@@ -18,6 +18,7 @@ from gdkernels_numba.vm.tile_instructions import (
     GatherPanels,
     LookUpRows,
     MultiplyEntries,
+    MultiplyMatrices,
     MultiplyRows,
     ScatterRows,
 )
@@ -46,12 +47,14 @@ def write_gather(writer: InstructionWriter, step: Gather, start: int = 0, stop: 
     writer.add_patched(writer.tile, rows, GATHER_PANELS.at.plain, name, start * size)
 
 
-def write_move(writer: InstructionWriter, step: Copy | EntryProduct | LookUp | Outer) -> None:
+def write_move(writer: InstructionWriter, step: Copy | EntryProduct | LookUp | Outer | RowProduct) -> None:
     """Write, in all columns, a copy of columns, rows that are looked up, a product with entries or one of rows."""
     if isinstance(step, EntryProduct):
         _write_entry_product(writer, step)
     elif isinstance(step, Outer):
         _write_outer(writer, step)
+    elif isinstance(step, RowProduct):
+        _write_row_product(writer, step)
     elif isinstance(step, LookUp):
         _write_look_up(writer, step)
     else:
@@ -137,6 +140,31 @@ def _write_outer(writer: InstructionWriter, step: Outer) -> None:
             to=to,
             pitch=result.pitch,
             column=step.to,
+        )
+    )
+
+
+def _write_row_product(writer: InstructionWriter, step: RowProduct) -> None:
+    layout = writer.layout
+    height, terms, width, left_turned, right_turned = step.node.attribute
+    (first, a), (second, b) = layout.buffer(step.left, writer.number), layout.buffer(step.right, writer.number)
+    result, to = layout.buffer(step.node, writer.number)
+    writer.tile.add(
+        MultiplyMatrices(
+            kernel=writer.kernel("multiply_matrices"),
+            height=height,
+            terms=terms,
+            width=width,
+            left=a,
+            left_pitch=first.pitch,
+            left_row=1 if left_turned else terms,
+            left_term=height if left_turned else 1,
+            right=b,
+            right_pitch=second.pitch,
+            right_term=1 if right_turned else width,
+            right_column=terms if right_turned else 1,
+            to=to,
+            pitch=result.pitch,
         )
     )
 

@@ -24,9 +24,8 @@ _log = logging.getLogger("gdkernels")
 
 _INSTALL = 'pip install "gdkernels[numba]"'
 
-_REVISION = "1"  # raised when other code is made of the same IR
+_REVISION = "2"  # raised when other code is made of the same IR
 _SUFFIX = ".o"
-_MOST = 3  # the level of optimisation that kernels have
 _CHECKSUM = 32  # bytes of SHA-256 in front of the code: a damaged file is compiled again
 
 
@@ -58,7 +57,7 @@ def why_no_llvm() -> str | None:
     return None
 
 
-def load(key: str, write_ir: Callable[[], str], what: str, *, announced: bool = False, effort: int = _MOST) -> Code:
+def load(key: str, write_ir: Callable[[], str], what: str, *, announced: bool = False, decides: bool = False) -> Code:
     """Return the code called `key`: from the cache, or compiled from the IR that `write_ir` returns.
 
     Parameters
@@ -67,14 +66,14 @@ def load(key: str, write_ir: Callable[[], str], what: str, *, announced: bool = 
         The code's name in the message that is logged if compiling takes more than a second.
     announced
         Whether to say before it is compiled that this takes a while.
-    effort
-        The level of optimisation, from 0 to 3. Code that mostly decides takes half as long to compile by 1.
+    decides
+        Whether the code decides what to do next, as the interpreter does, rather than compute with vectors.
     """
     with undivided:
-        return _loaded(key, write_ir, what, announced, effort)
+        return _loaded(key, write_ir, what, announced, decides)
 
 
-def _loaded(key: str, write_ir: Callable[[], str], what: str, announced: bool, effort: int) -> Code:
+def _loaded(key: str, write_ir: Callable[[], str], what: str, announced: bool, decides: bool) -> Code:
     folder = _folder()
     machine_code = None if folder is None else _read(folder / (key + _SUFFIX))
     if machine_code is None:
@@ -83,7 +82,7 @@ def _loaded(key: str, write_ir: Callable[[], str], what: str, announced: bool, e
             announce(f"compiling the engine for this processor, which takes some seconds{later}")
         started = time.perf_counter()
         text = write_ir()
-        machine_code = _compile(text, effort)
+        machine_code = _compile(text, decides)
         if folder is not None:
             _keep(folder / (key + _SUFFIX), hashlib.sha256(machine_code).digest() + machine_code)
             _keep(folder / (key + ".ll"), text.encode())
@@ -114,23 +113,40 @@ def _target() -> Any:
     )
 
 
-def _compile(text: str, effort: int = _MOST) -> bytes:
+def _compile(text: str, decides: bool = False) -> bytes:
     machine = _target()
-    return bytes(machine.emit_object(_optimised(text, machine, effort)))
+    return bytes(machine.emit_object(_optimised(text, machine, decides)))
 
 
-def _optimised(text: str, machine: Any, effort: int = _MOST) -> Any:
+def _optimised(text: str, machine: Any, decides: bool = False) -> Any:
     """Return the module that LLVM makes of this IR for `machine`."""
     import llvmlite.binding as llvm
 
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
-    # The kernels use vectors already; LLVM only allocates registers, computes addresses and schedules.
-    options = llvm.PipelineTuningOptions(speed_level=effort)
+    options = llvm.PipelineTuningOptions(speed_level=1)
     options.loop_vectorization = options.slp_vectorization = False
-    passes = llvm.create_pass_builder(machine, options)
-    passes.getModulePassManager().run(module, passes)
+    builder = llvm.create_pass_builder(machine, options)
+    passes = builder.getModulePassManager() if decides else _passes_of_vectors()
+    passes.run(module, builder)
     return module
+
+
+def _passes_of_vectors() -> Any:
+    """Return what is left to do for kernels, whose vectors and unrolled rows are written as such.
+
+    Variables become registers, and what is computed twice is computed once; LLVM allocates registers, computes
+    addresses and schedules after that anyway. All passes of its level 3 take four times as long, most of that to unroll
+    loops again, and the code is not faster for them.
+    """
+    import llvmlite.binding as llvm
+
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_new_gvn_pass()
+    passes.add_simplify_cfg_pass()
+    return passes
 
 
 def _link(machine_code: bytes) -> Code:
@@ -168,6 +184,6 @@ def _read(path: Path) -> bytes | None:
 
 def _keep(path: Path, content: bytes) -> None:
     try:
-        write_atomically(path, lambda file: file.write(content), overwrite=True)
+        write_atomically(path, lambda file: file.write(content), overwrite=True, lasting=False)
     except FileError as error:
         _log.warning("compiled code is not kept, so the next process compiles anew: %s", error)

@@ -117,6 +117,70 @@ def _rows_of_products(f: _Reading, left: Any, right: Any, to: Any) -> Iterator[t
         c.set(f.add(c.get(), f.pitch))
 
 
+def _multiply_matrices(f: _Reading, v: Vectors) -> None:
+    """Write, for each row of the tile, the product of two matrices in it.
+
+    The right one is copied, row by row, to where its rows begin a vector. Four rows of the product are made at a time.
+    """
+    form, at_once = v.format, 4
+    lanes = form.lanes
+    padded = f.multiply(f.builder.sdiv(f.add(f.width, lanes - 1), f.integer(lanes)), form.bytes)
+    scratch = f.builder.alloca(ir.IntType(8), size=f.multiply(f.add(f.terms, at_once), padded))
+    scratch.align = form.bytes
+    copied = f.builder.ptrtoint(scratch, I64)
+    made = f.add(copied, f.multiply(f.terms, padded))
+    left, right, to = f.in_tile("left"), f.in_tile("right"), f.in_tile("to")
+    side_by_side = f.builder.icmp_signed("==", f.right_column, f.integer(1))
+    with f.loop(f.rows) as k:
+        a, b, c = (
+            f.add(base, f.multiply(k, pitch))
+            for base, pitch in ((left, f.left_pitch), (right, f.right_pitch), (to, f.pitch))
+        )
+        with f.loop(f.terms) as term:
+            row = f.add(copied, f.multiply(term, padded))
+            first = f.multiply(term, f.right_term)
+            with f.builder.if_else(side_by_side) as (whole_rows, single):
+                with whole_rows, _stretches(f, v, first, f.width) as (done, offset, mask):
+                    source = f.add(_place(f, v, b, f.right_across, f.add(first, done)), offset)
+                    v.store_masked(v.load_masked(source, mask), f.add(row, f.multiply(done, form.size), offset), mask)
+                with single, f.loop(f.width) as column:
+                    source = _place(f, v, b, f.right_across, f.add(first, f.multiply(column, f.right_column)))
+                    f.builder.store(v.load_scalar(source), f.pointer(f.add(row, f.multiply(column, form.size))))
+        with f.loop(f.height, step=at_once) as first_row:
+            with f.loop(padded, step=form.bytes) as offset:
+                sums = [Variable(f, v.constant(0.0)) for _ in range(at_once)]
+                with f.loop(f.terms) as term:
+                    vector = v.load(f.add(copied, f.multiply(term, padded), offset))
+                    for q, total in enumerate(sums):
+                        row = f.least(f.add(first_row, q), f.subtract(f.height, 1))  # the last one again, behind it
+                        column = f.add(f.multiply(row, f.left_row), f.multiply(term, f.left_term))
+                        number = v.broadcast(_place(f, v, a, f.left_across, column))
+                        total.set(v.fma(number, vector, total.get()))
+                for q, total in enumerate(sums):
+                    v.store(total.get(), f.add(made, f.multiply(padded, q), offset))
+            with f.loop(f.least(f.subtract(f.height, first_row), at_once)) as q:
+                row = f.add(made, f.multiply(padded, q))
+                first = f.multiply(f.add(first_row, q), f.width)
+                with _stretches(f, v, first, f.width) as (done, offset, mask):
+                    target = f.add(_place(f, v, c, f.to_across, f.add(first, done)), offset)
+                    v.store_masked(v.load_masked(f.add(row, f.multiply(done, form.size), offset), mask), target, mask)
+
+
+@contextmanager
+def _stretches(f: _Reading, v: Vectors, first: Any, columns: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Go through the vectors of some columns from `first` on, in stretches that lie in one panel each.
+
+    Yields how many columns are done, the offset of the vector from there in bytes, and which lanes are columns.
+    """
+    done = f.variable(0)
+    with f.repeat(lambda: f.is_less(done.get(), columns)):
+        here = done.get()
+        count = f.least(f.subtract(columns, here), _room(f, v, f.add(first, here)))
+        with _vectors(f, v, count) as (offset, mask):
+            yield here, offset, mask
+        done.set(f.add(here, count))
+
+
 def _copy_row(f: _Reading, v: Vectors, source: Any, across: Any, first: Any, target: Any) -> None:
     """Write `columns` numbers of a row, from the column `first` on, into the target's from `column` on."""
     done = f.variable(0)
@@ -278,6 +342,7 @@ CODED_MOVES: dict[str, Callable[[_Reading, Vectors], None]] = {
     "multiply_rows": _multiply_rows,
     "add_by_code": _add_by_code,
     "clear_by_code": _clear_by_code,
+    "multiply_matrices": _multiply_matrices,
     "multiply_entries": _multiply_entries,
     "add_entries": _add_entries,
     "clear_entries": _clear_entries,

@@ -59,6 +59,7 @@ from gdkernels_numba.vm.tile_instructions import (
     LoopOverColumn,
     LoopOverTile,
     MultiplyEntries,
+    MultiplyMatrices,
     MultiplyRows,
     MultiplyTile,
     PackTile,
@@ -112,6 +113,7 @@ def _instruction(kind: type[_Fields]) -> InstructionLayout[_Fields]:
 COPY_COLUMNS = _instruction(CopyColumns)
 LOOK_UP_ROWS = _instruction(LookUpRows)
 MULTIPLY_ROWS = _instruction(MultiplyRows)
+MULTIPLY_MATRICES = _instruction(MultiplyMatrices)
 MULTIPLY_ENTRIES = _instruction(MultiplyEntries)
 ADD_BY_CODE = _instruction(AddByCode)
 CLEAR_BY_CODE = _instruction(ClearByCode)
@@ -123,6 +125,7 @@ MOVES_BY_NUMBER: dict[str, InstructionLayout[Any]] = {
     "copy_columns": COPY_COLUMNS,
     "look_up": LOOK_UP_ROWS,
     "multiply_rows": MULTIPLY_ROWS,
+    "multiply_matrices": MULTIPLY_MATRICES,
     "multiply_entries": MULTIPLY_ENTRIES,
     "add_by_code": ADD_BY_CODE,
     "clear_by_code": CLEAR_BY_CODE,

@@ -6,7 +6,8 @@ from gdkernels_numba.vm.fields import StridedAddress
 
 __all__ = [
     "AddTileGradient", "AddTileSums", "CopyColumns", "DotRows", "GatherColumn", "GatherPanels", "LookUpRows",
-    "LoopOverColumn", "LoopOverTile", "MultiplyEntries", "MultiplyRows", "MultiplyTile", "PackTile", "ScatterRows",
+    "LoopOverColumn", "LoopOverTile", "MultiplyEntries", "MultiplyMatrices", "MultiplyRows",
+    "MultiplyTile", "PackTile", "ScatterRows",
 ]  # fmt: skip
 
 
@@ -98,6 +99,25 @@ class MultiplyRows(NamedTuple):
     to: Annotated[StridedAddress, "the panels that the products go to"]
     pitch: Annotated[int, "bytes from row to row of these"]
     column: Annotated[int, "the column there that the first product becomes"]
+
+
+class MultiplyMatrices(NamedTuple):
+    """Multiply, for each row of the tile, two matrices whose rows or columns stand side by side in it."""
+
+    kernel: Annotated[int, "`multiply_matrices`"]
+    height: Annotated[int, "rows of the first matrix, and of the product"]
+    terms: Annotated[int, "columns of the first matrix, and rows of the other"]
+    width: Annotated[int, "columns of the other matrix, and of the product"]
+    left: Annotated[StridedAddress, "the first matrix"]
+    left_pitch: Annotated[int, "bytes from row to row of the tile in it"]
+    left_row: Annotated[int, "how many columns of the tile are from row to row of the matrix"]
+    left_term: Annotated[int, "how many from column to column of it"]
+    right: Annotated[StridedAddress, "the other matrix"]
+    right_pitch: Annotated[int, "bytes from row to row of the tile in it"]
+    right_term: Annotated[int, "how many columns of the tile are from row to row of the matrix"]
+    right_column: Annotated[int, "how many from column to column of it"]
+    to: Annotated[StridedAddress, "the panels that the rows of the product go to, side by side"]
+    pitch: Annotated[int, "bytes from row to row of these"]
 
 
 class MultiplyEntries(NamedTuple):

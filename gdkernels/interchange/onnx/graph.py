@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -110,6 +110,8 @@ class _GraphWriter:
             return b.op("Concat", *operands, axis=1)
         if op == "take":
             return b.op("Gather", *operands, axis=0)
+        if op == "row_product":
+            return self._row_product(node, operands)
         if op == "transpose":
             return b.op("Transpose", operands[0], perm=[1, 0])
         if op == "broadcast_to":
@@ -121,6 +123,17 @@ class _GraphWriter:
         if op == "detach":
             return operands[0]
         raise TraceError(f"the operation {op} has no counterpart in ONNX; the network cannot be exported")
+
+    def _row_product(self, node: Node, operands: Sequence[str]) -> str:
+        n, k, m, *turned = node.attribute
+        factors = []
+        for operand, is_turned, shape in zip(operands, turned, ((n, k), (k, m)), strict=True):
+            rows = self._reshaped(operand, *(shape[::-1] if is_turned else shape))
+            factors.append(self.builder.op("Transpose", rows, perm=[0, 2, 1]) if is_turned else rows)
+        return self._reshaped(self.builder.op("MatMul", *factors), n * m)
+
+    def _reshaped(self, value: str, *units: int) -> str:
+        return self.builder.op("Reshape", value, self.builder.constant([-1, *units], np.int64))
 
     def _size(self, dim: Dim) -> str:
         if dim.name in self.sizes:

@@ -19,7 +19,7 @@ from gdkernels.backend import Plan, State
 from gdkernels.definition.network import Arrays
 from gdkernels.dispatch import registry
 from gdkernels.dispatch.binding import Binding
-from gdkernels.errors import FileError, Interrupted
+from gdkernels.errors import FileError, Interrupted, keyword
 from gdkernels.files.checkpoint_folder import Folder
 from gdkernels.files.model_file import Tensors
 from gdkernels.groups import Group, SerialGroup
@@ -35,6 +35,7 @@ __all__ = ["Checkpointer"]
 
 _log = logging.getLogger("gdkernels")
 
+_WINDOW = "records at a time"  # a part of the identity of a fit that reads windows of files
 _PLAN = {"backend": str, "device": str, "precision": str, "choices": dict}
 
 # Between two places where a fit can stop there are at most so many FLOPs (or one step): a fraction of a second.
@@ -200,7 +201,7 @@ class Checkpointer:
 
     def _check_identity(self, path: os.PathLike[str], told: Mapping[str, Any]) -> None:
         before = told["identity"]
-        for name, now in self._identity.items():
+        for name, now in {_WINDOW: None, **self._identity}.items():  # other windows have other digests of the data
             if before.get(name) != now and not (name == "data" and self._group.rank):
                 differ = "the data differ" if name == "data" else _difference(name, now, before.get(name))
                 raise FileError(
@@ -302,7 +303,24 @@ def _plan_of(path: os.PathLike[str], tensors: Tensors, told: Mapping[str, Any]) 
 
 
 def _difference(name: str, now: Any, before: Any) -> str:
+    if name == _WINDOW:
+        rows, others = ("all records at once" if n is None else f"{n:,} {name}" for n in (now, before))
+        return f"{rows} are read by this {keyword('memory')}, not {others} as before"
     if isinstance(now, dict) and isinstance(before, dict) and now.get("name") == before.get("name"):
-        key = next(k for k in now if now[k] != before.get(k))
-        return _difference(f"the {key} of {name} {now['name']}", now[key], before.get(key))
-    return f"{name} is {now!r} and was {before!r}"
+        key = next(k for k in {**now, **before} if now.get(k) != before.get(k))
+        return _difference(f"the {key} of {name} {now['name']}", now.get(key), before.get(key))
+    if name == "block" or (name in ("sizes", "inputs") and None in (now, before)):  # a chain has sizes
+        return "the network has other blocks"
+    words, others = _in_words(now), _in_words(before)
+    return f"{name} is {words} and was {others}" if words != others else f"{name} is {now} and was {before}"
+
+
+def _in_words(value: Any) -> str:
+    """Return a part of an identity as text: of a function or an object, its name."""
+    if value is None:
+        return "none"
+    if isinstance(value, dict) and "name" in value:
+        return str(value["name"])
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        return ", ".join(map(_in_words, value)) or "none"
+    return str(value)
