@@ -36,8 +36,14 @@ def test_capitals_do_not_hide_what_is_meant():
             gd.MLP([1, 1], activation=name)
 
 
-def _fit(seed=0, **settings):
-    gd.MLP([1, 1], seed=seed, backend="numpy").fit(WIDE[:, :1], WIDE[:, :1], **{"epochs": 1} | settings)
+def test_a_path_is_told_what_reads_it():
+    for call in (gd.MLP([1, 1], backend="numpy").predict, lambda X: _fit(X=X)):
+        with pytest.raises(gd.InputError, match="X is the path 'X.npy'.*np.load.*gdkernels.Stored"):
+            call("X.npy")
+
+
+def _fit(seed=0, X=WIDE[:, :1], **settings):
+    gd.MLP([1, 1], seed=seed, backend="numpy").fit(X, WIDE[:, :1], **{"epochs": 1} | settings)
 
 
 @pytest.mark.parametrize(

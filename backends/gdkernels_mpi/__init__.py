@@ -36,7 +36,7 @@ _ASK = 0.25  # seconds between two looks whether the rank that others wait for h
 _LAST = 2.0  # seconds in which what it sent before may still arrive
 _APART = 0.2
 _ENDED, _SUMS = 1, 2  # the tags by which a rank tells the others that it ends, and of messages from rank to rank
-_INSTALL = "pip install mpi4py mpich, and start by the mpiexec beside that Python"
+_INSTALL = 'pip install "gdkernels[mpi]" mpich, and start by the mpiexec beside that Python'
 
 
 class MPIGroup(Group):

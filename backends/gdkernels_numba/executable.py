@@ -179,7 +179,7 @@ class FusedExecutable(EpochsExecutable):
     def with_program(self, program: Program) -> FusedExecutable | None:
         if program.without_numbers != self._program.without_numbers:
             return None
-        other = FusedExecutable.__new__(FusedExecutable)
+        other = object.__new__(type(self))
         # With the code, the bound steps and what is known of both; `copy` takes ten times as long, for each model.
         vars(other).update(vars(self), _program=program)
         return other

@@ -32,6 +32,24 @@ __all__ = [
 
 # Keywords whose option has another name: `keep` is the number of checkpoints, and solvers are among the optimizers.
 _OPTIONS = {"keep_columns": "keep", "overwrite": "force", "solver": "optimizer"}
+# As other tools call them.
+_ELSEWHERE = {
+    **dict.fromkeys(("--lr", "--learning-rate-init", "--eta"), "--learning-rate"),
+    **dict.fromkeys(("--test-size", "--test-split", "--holdout"), "--test"),
+    **dict.fromkeys(("--val", "--validation-split", "--validation-size", "--validation-fraction"), "--validation"),
+    **dict.fromkeys(("--hidden-layer-sizes", "--layers", "--units"), "--hidden"),
+    **dict.fromkeys(("--label", "--y", "--outcome", "--response", "--predict"), "--target"),
+    **dict.fromkeys(("--output", "--save", "--save-model", "--model-out"), "--out"),
+    **dict.fromkeys(("--alpha", "--weight-decay"), "--l2"),
+    **dict.fromkeys(("--random-state", "--random-seed"), "--seed"),
+    **dict.fromkeys(("--early-stopping", "--n-iter-no-change"), "--patience"),
+    **dict.fromkeys(("--max-iter", "--iterations", "--num-epochs"), "--epochs"),
+    **dict.fromkeys(("--n-jobs", "--workers", "--num-threads"), "--threads"),
+    **dict.fromkeys(("--drop", "--exclude", "--drop-columns"), "--ignore"),
+    **dict.fromkeys(("--na-values", "--na"), "--missing"),
+    **dict.fromkeys(("--overwrite", "-f"), "--force"),
+    **dict.fromkeys(("--gpu", "--cuda", "--use-gpu"), "--device"),
+}
 
 
 def option(keyword: str, value: object = None) -> str:
@@ -89,7 +107,8 @@ def _nearest_choice(message: str) -> str:
 def _nearest(word: str, choices: Iterable[str]) -> str:
     from difflib import get_close_matches
 
-    close = get_close_matches(word, list(choices), n=1)
+    known = list(choices)
+    close = [name for name in (_ELSEWHERE.get(word),) if name in known] or get_close_matches(word, known, n=1)
     return f". Did you mean {close[0]}?" if close else ""
 
 

@@ -235,6 +235,10 @@ def _measure(args: Namespace, threads_of_rank: int) -> BenchResults:
             goal=_goal(args, cases[0], Path(folder)),
             busy=args.busy,
         )
+        if len(cases) > 1 and not _is_watched():
+            rows = f"{len(able)} participants on {len(cases)} networks"
+            told = f"gdkernels: measuring {rows}, for about {plan.seconds:g} s (--time-limit); a bar is for terminals"
+            print(told, file=sys.stderr, flush=True)
         with _progress(parts(plan)) as progress:
             return benchmark(plan, "gdkernels " + shlex.join(args.arguments), progress)
 
@@ -278,10 +282,15 @@ def _counts(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(whole(1)(part) for part in text.split(",")))
 
 
+def _is_watched() -> bool:
+    """Return whether somebody sees a bar on stderr."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 @contextmanager
 def _progress(parts: int) -> Iterator[Callable[[str], None]]:
     """Show the part that is being measured on stderr, if that is a terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not _is_watched():
         yield lambda part: None
         return
     from tqdm import tqdm

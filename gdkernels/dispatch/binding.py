@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +21,7 @@ from gdkernels.dispatch.footprint import rows_that_fit
 from gdkernels.dispatch.registry import versions
 from gdkernels.dispatch.shared_executables import shared
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import InputError, keyword
+from gdkernels.errors import InputError, keyword, shown
 from gdkernels.system.cached_property import cached_property
 from gdkernels.system.machine import cores
 
@@ -109,7 +110,7 @@ class Binding:
             return made
         rows = (choices or {}).get("rows_at_a_time")
         if rows is None:
-            rows = rows_that_fit(work, self.precision, compiled=made.origin == "compiled")
+            rows = rows_that_fit(work, self.precision, compiled=made.origin == "compiled", workspace=made.workspace)
         if rows >= work.batch:
             return made
         _log.warning(
@@ -169,6 +170,11 @@ class Binding:
             For text, ragged lists, or an array on a device that this backend does not reach.
         """
         if type(value) is not np.ndarray:
+            if isinstance(value, (str, os.PathLike)):
+                raise InputError(
+                    f"{name} is the path {shown(value)}, where numbers belong: np.load reads arrays, gdkernels.Stored "
+                    "trains on NPY files of any size, and gdkernels.TabularPredictor on tables"
+                )
             _check_whole(value, name)
         array = value if self.backend.owns(value) else self._from_elsewhere(value, name)
         numeric = ("bool", "integral", "real floating")

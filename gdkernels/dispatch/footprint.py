@@ -32,6 +32,9 @@ _PREDICTED = 1 << 19
 _SLACK = 1 << 25
 
 
+Measured = Callable[[int], int]
+
+
 @dataclass(frozen=True)
 class Footprint:
     """Bytes of memory, by what they are for.
@@ -71,7 +74,14 @@ class Footprint:
 
 
 def footprint(
-    work: Workload, precision: str, *, compiled: bool, rows: int | None, records: int, evaluated: int
+    work: Workload,
+    precision: str,
+    *,
+    compiled: bool,
+    rows: int | None,
+    records: int,
+    evaluated: int,
+    workspace: Measured | None = None,
 ) -> Footprint:
     """Return the memory that a job will need.
 
@@ -85,24 +95,31 @@ def footprint(
         Bytes of the windows of records, where they are read from files.
     evaluated
         The number of records that are predicted at a time.
+    workspace
+        As for `rows_that_fit`.
     """
     rows = work.batch if rows is None else min(work.batch, rows)
-    once, each = _step(work, precision, compiled, rows)
+    once, each = _step(work, precision, compiled, rows, workspace)
     # Predictions take so many records at a time that their widest layer has no more numbers than this.
     made = 0 if compiled else _MADE * min(evaluated * max(work.sizes), _PREDICTED)
     evaluation = _itemsize(precision) * (made + _OUTPUTS * evaluated * work.sizes[-1])
     return Footprint(memory.used(), records, _state_bytes(work.program, precision) + once, each * rows, evaluation)
 
 
-def rows_that_fit(work: Workload, precision: str, *, compiled: bool) -> int:
+def rows_that_fit(work: Workload, precision: str, *, compiled: bool, workspace: Measured | None = None) -> int:
     """Return how many records of a batch fit into memory at a time: mostly all.
+
+    Parameters
+    ----------
+    workspace
+        Returns the bytes that a compiled step has for a batch of so many records, or 0 if it cannot tell.
 
     Raises
     ------
     InputError
         If not even one does.
     """
-    once, each = _step(work, precision, compiled, work.batch)
+    once, each = _step(work, precision, compiled, work.batch, workspace)
     if once + each * work.batch <= _SMALL or (room := memory.room()) is None:
         return work.batch
     rows = (room.bytes - once - _SLACK) // each
@@ -196,8 +213,13 @@ def _state_bytes(program: Program, precision: str) -> int:
     return copies * program.count * _itemsize(precision)
 
 
-def _step(work: Workload, precision: str, compiled: bool, rows: int) -> tuple[int, int]:
+def _step(
+    work: Workload, precision: str, compiled: bool, rows: int, workspace: Measured | None = None
+) -> tuple[int, int]:
     """Return the bytes that a step needs once, and for each record at a time."""
+    # A block does not tell what it computes on its way, but its compiled step does.
+    if compiled and workspace is not None and layers_in(work.program.block) is None and (taken := workspace(rows)):
+        return 0, -(-taken // rows)
     item, (inputs, *_, outputs) = _itemsize(precision), work.sizes
     # Compiled steps keep what the backward pass needs of each layer, twice while in use, in slightly wider panels.
     packed = item * (3 * sum(-(-n // 16) * 16 for n in work.sizes) + inputs + outputs)

@@ -33,6 +33,7 @@ def write_atomically(
     overwrite: bool,
     through_links: bool = True,
     or_beside: bool = False,
+    lasting: bool = True,
 ) -> Path:
     """Call `write` with a temporary file in the folder of `path`, then give that file its name.
 
@@ -48,6 +49,9 @@ def write_atomically(
         Whether a symbolic link then stays, and its target is replaced; otherwise the link itself is.
     or_beside
         Whether to take the next free name if another file took the name while this one was written.
+    lasting
+        Whether to wait until the disk has it, so that it survives a power failure. What is made anew where it is
+        damaged need not.
 
     Returns
     -------
@@ -71,7 +75,8 @@ def write_atomically(
                 with os.fdopen(descriptor, "wb") as file:
                     write(file)
                     file.flush()
-                    os.fsync(file.fileno())
+                    if lasting:
+                        os.fsync(file.fileno())
                 if overwrite:
                     if target.exists():
                         temporary.chmod(stat.S_IMODE(target.stat().st_mode))
@@ -83,7 +88,8 @@ def write_atomically(
                 _remove(temporary)
         finally:
             _remove(temporary)  # a signal may have been heard on the way to the first
-        _sync_folder(target.parent)
+        if lasting:
+            _sync_folder(target.parent)
         return named
     except OSError as error:
         raise _refusal(path, error) from error

@@ -20,7 +20,7 @@ from gdkernels.tables.outcomes import labels
 from gdkernels.tables.target_columns import with_targets
 from gdkernels.tabular.evaluating.evaluation import Evaluation, EvaluationInParts
 from gdkernels.tabular.evaluating.holdout import check_test_file, measured_on
-from gdkernels.tabular.evaluating.remarks import remarks_after, remarks_on
+from gdkernels.tabular.evaluating.remarks import remarks_after, remarks_on, small_classes
 from gdkernels.tabular.model.drift import ColumnProfile, profiles_of
 from gdkernels.tabular.model.prediction import PreparedNetwork
 from gdkernels.tabular.networks.cross_validation import CrossValidation
@@ -142,7 +142,8 @@ class _ReadyTable:
             )
             y = preparation.transform_targets(table)
             x, profiles = _inputs(preparation, table, rows.learn)
-        remarks += [*remarks_on(settings, table, preparation, rows.learn), *unasked(settings, len(rows.learn))]
+        remarks += [*remarks_on(settings, table, preparation, rows.learn), *small_classes(preparation, y)]
+        remarks += unasked(settings, len(rows.learn))
         check_range(y, table, preparation, settings.precision)
         return cls(table, goal, rows, preparation, x, y, profiles, remarks)
 

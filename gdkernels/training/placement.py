@@ -227,5 +227,6 @@ def _footprint(now: Placed, workspace: int) -> Footprint:
         rows=executable.plan.choices.get("rows_at_a_time", at_once),
         records=max((d.bytes for d in (now.train, evaluator.held_out) if isinstance(d, Windows)), default=0),
         evaluated=evaluator.at_once,
+        workspace=executable.workspace,
     )
     return replace(found, step=workspace) if workspace else found

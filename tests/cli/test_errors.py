@@ -49,6 +49,8 @@ def test_help_names_every_option_and_default(command):
         (["train"], "DATA.*see gdkernels train --help"),
         (["train", "digits", "--hiden", "5"], "--hiden"),
         (["train", "digits", "--hid", "5"], "--hid"),
+        (["train", "digits", "--lr", "5"], "no option --lr. Did you mean --learning-rate"),
+        (["train", "digits", "--test-size=0.3"], "no option --test-size. Did you mean --test"),
         (["train", "digits", "--hidden", "5,x"], "--hidden: must be the units of each hidden layer, such as 128,64"),
         (["train", "digits", "--hidden", "5,0"], "--hidden: must be"),
         (["train", "digits", "--hidden", ""], "--hidden: must be"),

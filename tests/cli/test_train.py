@@ -20,25 +20,17 @@ from gdkernels.tables import Preparation, split
 from gdkernels.tabular.settings import defaults
 from gdkernels.training import progress
 
+# Equal to rounding, and several times as fast.
+FAST = ("--backend", "numba" if find_spec("llvmlite") else "numpy")
+
 
 def _trained(folder, **table):
     """Train with every choice left to the defaults, at a rate that needs a third of the epochs."""
     data, model = write_csv(folder / "t.csv", *made_up(records=120, **table)), folder / "m.safetensors"
-    arguments = [
-        "train",
-        data,
-        "--target",
-        "y",
-        "--learning-rate",
-        0.01,
-        "--out",
-        model,
-        "--backend",
-        "numpy",
-        "--json",
-    ]
+    arguments = ["train", data, "--target", "y", "--learning-rate", 0.01, "--out", model, *FAST, "--json"]
     out = io.StringIO()
-    with contextlib.redirect_stdout(out):
+    with contextlib.redirect_stdout(out), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
         assert main(list(map(str, arguments))) == 0
     return json.loads(out.getvalue()), model
 
@@ -74,20 +66,18 @@ def test_classes_are_learned(trained_classes):
     assert set(result["metrics"]) == set(result["baseline"]) == {"accuracy", "log_loss", "balanced_accuracy", "brier"}
 
 
-# Equal to rounding, and several times as fast.
-FAST = ("--backend", "numba" if find_spec("llvmlite") else "numpy")
-
-
 @pytest.mark.usefixtures("one_thread")
 def test_digits(command):
     found = [command("train", "digits", "--json", "--seed", seed, *FAST).json["metrics"] for seed in (100, 101)]
     assert sum(metrics["accuracy"] for metrics in found) / 2 >= 0.965
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_diabetes(command):
     assert 0.3 < command("train", "diabetes", "--json", *FAST).json["metrics"]["r2"] < 0.7
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_the_figures_are_those_of_rows_never_seen(command, tmp_path):
     x, y = made_up(records=150)
     _, test = split(150, 0.2, generator(0, "test"))
@@ -96,7 +86,7 @@ def test_the_figures_are_those_of_rows_never_seen(command, tmp_path):
     results = []
     for name, targets in (("honest.npz", y), ("shuffled.npz", shuffled)):
         np.savez(tmp_path / name, X=x, Y=targets)
-        arguments = ("--learning-rate", 0.01, "--epochs", 100)
+        arguments = ("--learning-rate", 0.01, "--epochs", 100, *FAST)
         results.append(command("train", tmp_path / name, "--json", *arguments).json)
     honest, chance = results
     assert honest["metrics"]["r2"] > 0.95

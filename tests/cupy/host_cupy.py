@@ -6,7 +6,8 @@ joined when it ends, and an event of another capture or of none; a capture ends 
 is captured has run before, so that it is loaded, and names no memory but the device's own: a caller's arrays are others
 next time. A graph is not launched after some of its memory was freed. A launch keeps to the limits of all devices; an
 argument has the size that its kernel's parameter has; new memory holds NaN, and the caller's stream may still write to
-what it was given. A graph's streams run as early, or as late, as their events allow.
+what it was given. A copy goes where it is said to go, and a product finds its scalars where its mode says. A graph's
+streams run as early, or as late, as their events allow.
 """
 
 import ctypes
@@ -83,6 +84,11 @@ class Host:
     def multiply(self, *given):
         assert self.captured is None or given[-1] == self.streams[-1].ptr, "a product on another stream"
         scalars, cells = standin.scalars_now(given[1], given[4])
+        if any((standin.holder_of(address) is None) == (cells is None) for address in given[4]):
+            raise CUDARuntimeError("a product looks for its scalars on the other side of the bus")
+        address, size = given[6]
+        assert address % 256 == 0, "a workspace whose address cublasLt does not take"
+        assert size <= len(standin.holder_of(address)), "a workspace that is smaller than was said"
         if self.captured is None:
             self.loaded.add(given[1])
         elif given[1] not in self.loaded:
@@ -151,8 +157,15 @@ class Host:
         fits = isinstance(a, Array) and a.flags.c_contiguous and a.dtype == (dtype or a.dtype)
         return a if fits else self.asarray(np.ascontiguousarray(a), dtype)
 
+    def check_copy(self, to, source, kind):
+        """Raise what CUDA does for a copy in another direction than was said."""
+        on_device = [standin.holder_of(address) is not None for address in (to, source)]
+        if on_device != {1: [True, False], 2: [False, True]}.get(kind, on_device):
+            raise CUDARuntimeError("cudaErrorInvalidMemcpyDirection: invalid copy direction for memcpy")
+
     def memcpy(self, to, source, size, kind, stream):
         self.not_captured("copying")
+        self.check_copy(to, source, kind)
         self.unfinished = True
         ctypes.memmove(to, source, size)
 

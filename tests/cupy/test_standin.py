@@ -5,9 +5,15 @@ import gc
 import weakref
 
 import numpy as np
+import pytest
 import standin
 from gdkernels_cupy.cuda import cublaslt
+from gdkernels_cupy.cuda import device as device_module
 from gdkernels_cupy.cuda.cublaslt import Compute
+from gdkernels_cupy.graphs.operations import MatrixProduct, matrix
+from gdkernels_cupy.graphs.products import Matmul
+from gdkernels_cupy.graphs.session_memory import SessionAddresses
+from host_arrays import CUDARuntimeError
 
 FLOAT = np.dtype(np.float32)
 
@@ -35,6 +41,27 @@ def test_addresses_that_were_pinned_are_so_no_more(host):
     gc.collect()
     assert host.pinned == []
     assert host.attributes(address).type == 2
+
+
+def test_what_is_on_the_other_side_of_the_bus_is_refused(host):
+    gpu, numbers = device_module.device(0), np.ones(2, np.float32)
+    with gpu.working():
+        memory = gpu.put(np.zeros(4096, np.uint8))
+        runtime = host.cupy.cuda.runtime
+        for kind, to, source in (
+            (runtime.memcpyHostToDevice, numbers.ctypes.data, memory.address),
+            (runtime.memcpyDeviceToHost, memory.address, numbers.ctypes.data),
+        ):
+            with pytest.raises(CUDARuntimeError, match="direction"):
+                runtime.memcpyAsync(to, source, 8, kind, gpu.stream.ptr)
+        buffers = [matrix(name, 8, 8, "float32") for name in "abc"]
+        at = SessionAddresses(memory.address, {"a": 0, "b": 256, "c": 512}, memory.address + 1024, 2)
+        for number, scalars in ((1.0, (memory.address,) * 2), (1, (numbers.ctypes.data,) * 2)):
+            product = Matmul(MatrixProduct(*buffers, alpha=number, beta=number), "float32", at)
+            product.settle(gpu.handle, None, gpu.workspace.address, gpu.stream.ptr)
+            product.scalars = scalars
+            with pytest.raises(CUDARuntimeError, match="scalars"):
+                product(gpu.handle, gpu.workspace.address, gpu.stream.ptr)
 
 
 def test_scalars_on_the_host_are_read_when_a_product_is_called():

@@ -122,3 +122,14 @@ def failing():
 def test_theirs_fails_alike(estimator, check):
     with pytest.raises((ValueError, AssertionError)):
         check(estimator)
+
+
+def test_a_class_of_your_own_has_its_own_parameters():
+    class Tenth(MLPRegressor):
+        def __init__(self, tenths=1):
+            super().__init__(alpha=tenths / 10)
+            self.tenths = tenths
+
+    assert {"alpha", "loss"} < set(MLPRegressor().get_params())
+    assert Tenth(3).get_params() == {"tenths": 3}
+    assert len(MLPClassifier().get_params()) > 20

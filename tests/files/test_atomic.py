@@ -224,3 +224,12 @@ def test_a_signal_at_any_moment_leaves_a_whole_file_or_none(tmp_path, monkeypatc
         if found != before:
             path.unlink() if before is None else path.write_bytes(before)
     assert seen == {b"new", before}, "some interrupts came before the file had its name, and some after that"
+
+
+@pytest.mark.parametrize(("lasting", "waits"), [(True, 2), (False, 0)])
+def test_what_can_be_made_again_waits_for_no_disk(tmp_path, monkeypatch, lasting, waits):
+    waited = []
+    monkeypatch.setattr(os, "fsync", waited.append)  # for the content, and for its name in the folder
+    write_atomically(tmp_path / "m", lambda file: file.write(b"new"), overwrite=True, lasting=lasting)
+    assert (tmp_path / "m").read_bytes() == b"new"
+    assert len(waited) == waits

@@ -47,7 +47,7 @@ def test_a_launcher_without_mpi_is_refused(records, variables, message):
     )  # fmt: skip
     assert done.returncode == 2
     assert message in done.stderr
-    assert "pip install mpi4py mpich" in done.stderr
+    assert 'pip install "gdkernels[mpi]" mpich' in done.stderr
     told = done.stderr.splitlines()
     assert sum(not line.startswith("import time:") for line in told) == 1
     assert not any("gdkernels.tabular" in line for line in told), "it is refused before the command is loaded"

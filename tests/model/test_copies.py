@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pytest
@@ -79,3 +79,13 @@ def test_a_model_with_a_backend_of_your_own_is_pickled_with_it():
     model = gd.MLP([3, 4, 1], seed=0, backend=OwnBackend())
     model.fit(X, Y, epochs=1)
     assert pickle.loads(pickle.dumps(model)).network.backend == "own"
+
+
+def test_a_hash_that_is_kept_stays_where_it_was_computed():
+    """Names hash to other numbers in another process, where what is equal would then be told apart."""
+    structure = gd.MLP([3, 4, 1], seed=0).network.structure
+    program = structure.program()
+    for value in (structure, program, structure.block):
+        kept, found = hash(value), pickle.loads(pickle.dumps(value))
+        assert vars(found).keys() <= {field.name for field in fields(value)}
+        assert (hash(value), hash(found), found) == (kept, kept, value)

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -112,6 +113,28 @@ def test_a_batch_that_does_not_fit_is_split_with_the_same_result(backend, settin
         np.testing.assert_allclose(a.b, b.b, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(history.loss, expected.loss, rtol=1e-5)
     np.testing.assert_allclose(history.gradient_norm, expected.gradient_norm, rtol=1e-4)
+
+
+@dataclass(frozen=True)
+class WideInside(gd.blocks.Block):
+    """Few outputs, of many numbers on the way."""
+
+    def parameters(self, inputs):
+        weights = gd.blocks.InitialWeights()
+        return {"A": gd.blocks.Parameter((inputs, 1000), weights), "B": gd.blocks.Parameter((1000, 2), weights)}
+
+    def outputs(self, inputs):
+        return 2
+
+    def __call__(self, p, a, *, xp, random=None):
+        return xp.tanh(a @ p["A"]) @ p["B"]
+
+
+def test_what_a_block_computes_on_its_way_counts(room):
+    room(1_000_000)  # of which its inputs and outputs alone take a few per cent
+    history = gd.Network(WideInside(), 6, seed=0, backend="numba").fit(X, Y, epochs=1, batch_size=256)
+    assert history.origin == "compiled"
+    assert 1 < history.plan.choices["rows_at_a_time"] < 256
 
 
 def test_where_not_even_a_record_fits(room):

@@ -11,7 +11,7 @@ import pytest
 from engine_runs import BOTH, Data, bits, compiled, program
 from gdkernels_numba.cpu import features
 from gdkernels_numba.cpu.features import Caches
-from gdkernels_numba.cpu.threads import run_on_threads
+from gdkernels_numba.cpu.threads import OtherThreads, run_on_threads
 from gdkernels_numba.ir.format import Format
 from gdkernels_numba.plan import StepFootprint, choose
 
@@ -81,6 +81,19 @@ def test_threads_are_made_anew_after_a_fork(precision):
     paths = [os.path.dirname(__file__), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     subprocess.run([sys.executable, "-c", FORKS, precision], check=True, env=environment, timeout=60)
+
+
+def test_whoever_waits_for_a_thread_hears_that_it_begins_and_that_it_ends(monkeypatch):
+    """One that missed either would wait for ten minutes here."""
+    monkeypatch.setattr("gdkernels_numba.cpu.threads._MOMENT", 600.0)
+    goes_on, begun = threading.Event(), []
+    others = OtherThreads([lambda: (begun.append(1), goes_on.wait())])
+    others.start()
+    others.let_begin()
+    goes_on.set()
+    others.rest(600.0)
+    others.wait()
+    assert begun == [1]
 
 
 def test_an_error_in_a_job_leaves_no_thread_waiting():

@@ -10,7 +10,9 @@ from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss
 import gdkernels as gd
 from gdkernels.cli import main
 from gdkernels.metrics.reliability import Reliability
+from gdkernels.tables import Preparation
 from gdkernels.tabular.evaluating.leakage import leaks
+from gdkernels.tabular.evaluating.remarks import small_classes
 
 QUICK = {"epochs": 30, "hidden": 16, "backend": "numpy"}
 N = 300
@@ -376,6 +378,17 @@ def test_cells_that_may_mean_something_else_are_said(name, values, said):
     found = [remark for remark in remarks if remark.startswith(f"column {name!r}")]
     assert len(found) == (said is not None)
     assert said is None or re.search(said, found[0])
+
+
+def test_classes_of_one_or_two_records_are_said():
+    classes = np.array(["a", "b"] * 30 + ["rare", "few", "few"])
+    prepared = Preparation.fit({"x": np.arange(63.0) % 7, "y": classes.tolist()}, "y", task="classification")
+    said = small_classes(prepared, prepared.transform_targets(gd.tables.Table.of({"y": classes.tolist()})))
+    assert said == [
+        "of these classes there are fewer than 3 records, too few to learn and to measure: 'few' (2), 'rare' (1); "
+        "add some, or leave them out"
+    ]
+    assert not small_classes(Preparation.fit({"x": [1.0, 2, 4], "y": [1.0, 2, 3]}, "y", task="regression"), np.zeros(3))
 
 
 def test_records_that_are_none_are_said():

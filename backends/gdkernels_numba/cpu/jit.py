@@ -184,6 +184,6 @@ def _read(path: Path) -> bytes | None:
 
 def _keep(path: Path, content: bytes) -> None:
     try:
-        write_atomically(path, lambda file: file.write(content), overwrite=True)
+        write_atomically(path, lambda file: file.write(content), overwrite=True, lasting=False)
     except FileError as error:
         _log.warning("compiled code is not kept, so the next process compiles anew: %s", error)

@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -170,12 +169,10 @@ class OtherThreads:
             task.wait_a_while(_MOMENT)
 
     def rest(self, seconds: float) -> None:
-        """Wait until one of them ends, or for so long."""
-        for task in self._tasks:
-            if not task.over:
-                task.wait_a_while(seconds)
-                return
-        time.sleep(seconds)
+        """Wait until one of them ends, but not for longer."""
+        task = next((task for task in self._tasks if not task.over), None)
+        if task is not None:
+            task.wait_a_while(seconds)
 
     def spare(self) -> None:
         """End those that have not begun."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +21,10 @@ from gdkernels.tabular.evaluating.odd_columns import alike_names, counted_dates,
 from gdkernels.tabular.evaluating.odd_dates import odd_dates
 from gdkernels.tabular.settings import TabularSettings
 
-__all__ = ["remarks_after", "remarks_on"]
+__all__ = ["remarks_after", "remarks_on", "small_classes"]
 
 _MOST = 5  # columns that are named one by one
+_RECORDS_OF_CLASS = 3  # one each for training, for stopping and for the test
 # Also behind letters: C1234,50 in a bank's file, or R6.4.1 in a Japanese era.
 _FIGURES = re.compile(r"\W{0,2}[0-9]|[^\W\d_]{1,3}\s?[0-9]+(?:[.,][0-9]|[年/])")
 _BARE = re.compile(r"[0-9]+|[0-9a-fA-F-]{16,}")  # a code
@@ -62,6 +64,29 @@ def remarks_on(
     said += [*_few(_read_as_text(settings, table, preparation))]
     said += [*_few(_pooled(settings, table, preparation, learn)), *_few(alike_names(preparation))]
     return said + leaks(table, preparation, rows, settings.seed)
+
+
+def small_classes(preparation: Preparation, targets: npt.NDArray[Any]) -> list[str]:
+    """Return which classes have so few records that none may be left to learn from, or to measure by.
+
+    Parameters
+    ----------
+    targets
+        The class of each record, by its number.
+    """
+    if preparation.classes is None:
+        return []
+    counts = np.bincount(targets, minlength=len(preparation.classes))
+    small = np.flatnonzero(counts < _RECORDS_OF_CLASS)
+    if not len(small):
+        return []
+    named = ", ".join(f"{str(preparation.classes[k])[:40]!r} ({counts[k]})" for k in small[:_MOST])
+    more = f" and {len(small) - _MOST:,} more" if len(small) > _MOST else ""
+    which = "this class" if len(small) == 1 else "these classes"
+    return [
+        f"of {which} there are fewer than {_RECORDS_OF_CLASS} records, too few to learn and to measure: {named}{more}; "
+        "add some, or leave them out"
+    ]
 
 
 def _few(said: list[str]) -> list[str]:
