@@ -1,5 +1,6 @@
 """Interrupts at every moment of some work, one after another: what a signal does that comes just then."""
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -37,7 +38,8 @@ def interrupted_everywhere(work: Callable[[], object]) -> Iterator[tuple[str, Ba
     number = 0
     while True:
         number += 1
-        interrupt, before, raised = _Interrupt(number), sys.getprofile(), None
+        interrupt, before, raised, collects = _Interrupt(number), sys.getprofile(), None, gc.isenabled()
+        gc.disable()  # what others have called by a collection would be interrupted, and Python ignores its errors
         try:
             sys.setprofile(interrupt)
             work()
@@ -45,6 +47,8 @@ def interrupted_everywhere(work: Callable[[], object]) -> Iterator[tuple[str, Ba
             raised = error.with_traceback(None)  # which would keep what its frames have
         finally:
             sys.setprofile(before)
+            if collects:
+                gc.enable()
         if interrupt.where is None:
             assert raised is None, "the work ends where nothing interrupts it"
             return

@@ -53,7 +53,7 @@ def test_permissions_are_those_of_any_new_file(tmp_path, umask):
 def test_an_existing_file_is_kept(tmp_path):
     path = tmp_path / "m"
     path.write_bytes(b"old")
-    refuse_in_one_line(r"exists already.*overwrite=True.*--force", path)
+    refuse_in_one_line(r"exists already; to replace it, pass overwrite=True$", path)
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["m"]
 
