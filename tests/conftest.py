@@ -212,6 +212,19 @@ def cache_directory(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put every file that is written whole or not at all on a device that is always full."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full, which is always full")
+    real = os.open
+
+    def open_full(path: Any, flags: int, mode: int = 0o777, **rest: Any) -> int:
+        return real("/dev/full", os.O_WRONLY) if str(path).endswith(".tmp") else real(path, flags, mode, **rest)
+
+    monkeypatch.setattr(os, "open", open_full)
+
+
+@pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins]:
     """Return where a test installs the only plug-ins that there are."""
     for name in ("GDKERNELS_BACKEND", "GDKERNELS_DEVICE"):

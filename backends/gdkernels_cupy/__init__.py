@@ -18,7 +18,7 @@ import numpy.typing as npt
 from gdkernels.backend import PRECISIONS, Backend, Executable, Plan, host_array, storage_dtype
 from gdkernels.backend.least_squares.products import Products
 from gdkernels.backend.program import Program
-from gdkernels.errors import BackendError, InputError, ScheduleError, TraceError
+from gdkernels.errors import BackendError, InputError, ScheduleError, TraceError, keyword
 from gdkernels.groups.sharding import Sharding
 from gdkernels.system.cached_property import cached_property
 from gdkernels_cupy.cuda import trial
@@ -195,7 +195,7 @@ class CuPyBackend(Backend):
             if plan.precision != storage_dtype(plan.precision):
                 raise BackendError(
                     f"{plan.precision} needs a program that can be compiled, and this one cannot ({error}); "
-                    "choose precision='float32'"
+                    f"choose {keyword('precision', 'float32')}"
                 ) from error
             raise
 

@@ -13,7 +13,7 @@ from gdkernels.backend.definition_executable import DefinitionExecutable
 from gdkernels.backend.program import Program
 from gdkernels.checking.check import Call, SelfCheck
 from gdkernels.definition.network import Arrays
-from gdkernels.errors import BackendError
+from gdkernels.errors import BackendError, keyword
 
 __all__ = ["KnownProblems", "Way", "Ways"]
 
@@ -143,7 +143,7 @@ class Ways:
         if precision != storage_dtype(precision):
             raise BackendError(
                 f"nothing computes this network rightly in {precision} on {self._plan.device} ({'; '.join(problems)}): "
-                "choose precision='float32', or another backend"
+                f"choose {keyword('precision', 'float32')}, or another backend"
             )
         return DefinitionExecutable(self._backend, self._program, replace(self._plan, choices=self._last))
 

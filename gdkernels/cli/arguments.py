@@ -30,8 +30,8 @@ __all__ = [
 ]
 
 
-# Keywords whose option has another name: `keep` is the number of checkpoints.
-_OPTIONS = {"keep_columns": "keep"}
+# Keywords whose option has another name: `keep` is the number of checkpoints, and solvers are among the optimizers.
+_OPTIONS = {"keep_columns": "keep", "overwrite": "force", "solver": "optimizer"}
 # As other tools call them.
 _ELSEWHERE = {
     **dict.fromkeys(("--lr", "--learning-rate-init", "--eta"), "--learning-rate"),

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from gdkernels.data.frames import Frame
 from gdkernels.dispatch.binding import Binding
+from gdkernels.errors import keyword
 
 __all__ = ["SAMPLE", "warn_of_rounding"]
 
@@ -38,12 +39,13 @@ def warn_of_rounding(binding: Binding, given: Any, name: str) -> None:
         called = f"column {column}" if columns is None else f"column {columns[column]!r}"
         _log.warning(
             "%s, %s: float32 cannot tell its values apart: %s different ones of %s records become %s; subtract their "
-            "mean or standardise them in float64 first, or choose precision='float64'",
+            "mean or standardise them in float64 first, or choose %s",
             name,
             called,
             before[column],
             f"{len(values):,}",
             after[column],
+            keyword("precision", "float64"),
         )
 
 

@@ -21,7 +21,7 @@ from gdkernels.dispatch.footprint import rows_that_fit
 from gdkernels.dispatch.registry import versions
 from gdkernels.dispatch.shared_executables import shared
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import InputError, shown
+from gdkernels.errors import InputError, keyword, shown
 from gdkernels.system.cached_property import cached_property
 from gdkernels.system.machine import cores
 
@@ -235,7 +235,7 @@ class Binding:
             if original is not None and np.isfinite(original):
                 raise InputError(
                     f"{name} holds {original:g} in {where}, and {self.dtype} ends at {np.finfo(self.dtype).max:.2g}; "
-                    "scale the data, or choose precision='float64'"
+                    f"scale the data, or choose {keyword('precision', 'float64')}"
                 )
             what = "has no value" if names is not None and np.isnan(value) else f"holds {value}"
             raise InputError(

@@ -395,6 +395,15 @@ class Network:
             classes = None  # of the user's own, about something else
         write_onnx(self.network, path, classes=classes, overwrite=overwrite)
 
+    def summary(self) -> str:
+        """Return a table of the blocks: outputs, parameters that are trained, and multiply-adds for each record.
+
+        Multiply-adds are those of products in a forward pass; a step of training takes about three times as many.
+        """
+        from gdkernels.models.summary import summary_of  # asked for by people, not by training
+
+        return summary_of(self.network.structure)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'inputs not known yet' if self._network is None else self._network})"
 

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-from gdkernels.errors import FileError
+from gdkernels.errors import FileError, keyword
 from gdkernels.system.given import checked_path, checked_switch
 
 __all__ = ["TEMPORARY", "TakenError", "check_destination", "free_name", "write_atomically"]
@@ -187,9 +187,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _exists(path: str | os.PathLike[str]) -> TakenError:
-    return TakenError(
-        f"{os.fspath(path)} exists already; to replace it, pass overwrite=True (on the command line: --force)"
-    )
+    return TakenError(f"{os.fspath(path)} exists already; to replace it, pass {keyword('overwrite', True)}")
 
 
 def _refusal(path: str | os.PathLike[str], error: OSError) -> FileError:

@@ -61,6 +61,17 @@ def test_it_trains_predicts_and_comes_back_from_its_file(backend, tmp_path):
     assert again.loss(X, Y) == pytest.approx(net.loss(X, Y))
 
 
+def test_a_summary_has_a_line_for_each_block():
+    heads, _, *rows, _, whole = network().summary().splitlines()
+    assert heads.split() == ["block", "outputs", "parameters", "multiply-adds", "a", "record"]
+    assert rows[1].startswith("Residual(LayerNorm(), Dense(9, tanh))  ")
+    assert [row.split()[-3:] for row in rows] == [
+        ["9", "54", "45"], ["9", "108", "81"], ["4", "80", "72"], ["2", "10", "8"],
+    ]  # fmt: skip
+    assert whole.split()[-3:] == ["2", "252", "206"]
+    assert network(blocks.Dense(3), 2).summary().splitlines()[2].split() == ["Dense(3)", "3", "9", "6"]
+
+
 def test_parameters_are_named_by_their_place():
     names = ["W0", "b0", "scale1/0", "shift1/0", "W1/1", "b1/1", "W2", "b2", "V2", "c2", "W3", "b3"]
     net = network()

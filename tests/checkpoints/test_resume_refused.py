@@ -8,6 +8,14 @@ from training import data, fit, trainer
 import gdkernels as gd
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A folder of checkpoints, in which each test finds the same as the one before it."""
+    folder = tmp_path_factory.mktemp("begun") / "c"
+    fit(trainer(), folder)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("settings", "run", "difference"),
     [
@@ -27,12 +35,11 @@ import gdkernels as gd
         ({}, {"validation": 0.3}, "the data differ"),
     ],
 )
-def test_other_settings_and_data(tmp_path, settings, run, difference):
-    fit(trainer(), tmp_path / "c")
-    before = {p: p.read_bytes() for p in (tmp_path / "c").glob("step-*")}
+def test_other_settings_and_data(begun, settings, run, difference):
+    before = {p: p.read_bytes() for p in begun.glob("step-*")}
     with pytest.raises(gd.FileError, match=f"cannot go on from .*: {difference}; resume with what it was begun with"):
-        fit(trainer(**settings), tmp_path / "c", **run)
-    assert before == {p: p.read_bytes() for p in (tmp_path / "c").glob("step-*")}
+        fit(trainer(**settings), begun, **run)
+    assert before == {p: p.read_bytes() for p in begun.glob("step-*")}
 
 
 def test_another_order_of_records(tmp_path):

@@ -64,7 +64,7 @@ def test_checkpoints_of_another_run(train, tmp_path):
     outcome = train("--checkpoint", tmp_path / "c", "--resume", epochs=7)
     assert (outcome.code, "epochs is 7 and was 6" in outcome.err) == (2, True)
     outcome = train("--checkpoint", tmp_path / "c")
-    assert (outcome.code, "--resume) goes on from them" in outcome.err) == (2, True)
+    assert (outcome.code, "already; --resume goes on from them" in outcome.err) == (2, True)
 
 
 @pytest.mark.usefixtures("signals_heard")

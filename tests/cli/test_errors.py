@@ -7,12 +7,18 @@ import pytest
 
 import gdkernels as gd
 from gdkernels import __version__
+from gdkernels.cli.arguments import option
 from gdkernels.models import mlp
 
 
 def test_version(command):
     assert command("--version").out == f"gdkernels {__version__}\n"
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+
+
+def test_messages_have_the_words_of_the_command():
+    told = option("solver", "lbfgs"), option("precision", "float64"), option("overwrite", True), option("hidden", ())
+    assert told == ("--optimizer lbfgs", "--precision float64", "--force", "--hidden none")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
@@ -29,8 +35,8 @@ def test_help_names_every_option_and_default(command):
         "batch-size validation test patience starts seed backend device precision out force json task ignore keep "
         "categorical numeric drop-missing class-weight average"
     )
-    for option in options.split():
-        assert f"--{option} " in text or f"--{option}\n" in text
+    for name in options.split():
+        assert f"--{name} " in text or f"--{name}\n" in text
     assert "reduce_on_plateau" in text
     assert "bfloat16" in text
 
@@ -156,7 +162,7 @@ def test_a_target_beyond_the_precision_is_found_before_training(refused, tmp_pat
 def test_an_existing_model_is_kept(refused, numbers, tmp_path, monkeypatch):
     (tmp_path / "m").write_bytes(b"precious")
     monkeypatch.setattr(mlp.MLP, "fit", lambda *_, **__: pytest.fail("it was trained"))
-    refused("m exists already.*--force", "train", numbers, "--target", "y", "--out", tmp_path / "m")
+    refused("m exists already; .*, pass --force$", "train", numbers, "--target", "y", "--out", tmp_path / "m")
 
 
 @pytest.mark.parametrize(

@@ -3,22 +3,8 @@
 import errno
 import os
 import re
-from pathlib import Path
 
 import pytest
-
-
-@pytest.fixture
-def full_disk(monkeypatch):
-    """Put every file that is written whole or not at all on a device that is always full."""
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full, which is always full")
-    real = os.open
-
-    def open_full(path, flags, mode=0o777, **rest):
-        return real("/dev/full", os.O_WRONLY) if str(path).endswith(".tmp") else real(path, flags, mode, **rest)
-
-    monkeypatch.setattr(os, "open", open_full)
 
 
 @pytest.fixture

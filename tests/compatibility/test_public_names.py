@@ -90,6 +90,7 @@ NAMES = {
         Network.save(path, overwrite)
         Network.set_parameters(parameters)
         Network.sizes
+        Network.summary()
         Network.to(device, backend)
         blocks
         TabularPredictor(target, task, ignore, keep_columns, categorical, numeric, drop_missing, class_weight)

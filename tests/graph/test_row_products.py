@@ -6,16 +6,18 @@ from itertools import product
 import numpy as np
 import pytest
 from beside_float64 import check_beside_float64
+from gdkernels_numba.ir.functions import FUNCTIONS
 
 from gdkernels.backend.program import Program
 from gdkernels.definition import losses
 from gdkernels.definition.blocks import Block, Dense, InitialWeights, Parameter, Sequential
 from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Adam
-from gdkernels.errors import TraceError
+from gdkernels.errors import ScheduleError, TraceError
 from gdkernels.graph import Graph, interpret, vjps
 from gdkernels.graph.cost import cost
 from gdkernels.graph.straight_line import straight_line
+from gdkernels.lowering.task import schedule_training
 
 B, N, K, M = 3, 2, 4, 5
 TURNED = list(product((False, True), repeat=2))
@@ -86,3 +88,11 @@ def test_many_groups_are_compiled_and_agree_with_float64(plan, threads, precisio
     network = Sequential(Attention(units), Dense(2))
     program = Program(network, tokens * units, Objective(losses.sse, clip_norm=1.0), Adam(), gradient_norm=True)
     check_beside_float64(program, plan, threads, precision, 23, 8, rate=1e-4)
+
+
+def test_an_engine_can_leave_them_to_the_definition():
+    program = Program(Sequential(Attention(4), Dense(2)), 44, Objective(losses.sse), Adam())
+    with pytest.raises(ScheduleError, match=r"^it does not multiply many groups of a record by a matrix of its own$"):
+        schedule_training(program, FUNCTIONS.keys()).refuse_row_products("it")
+    few = Program(Sequential(Attention(4), Dense(2)), 16, Objective(losses.sse), Adam())
+    schedule_training(few, FUNCTIONS.keys()).refuse_row_products("it")

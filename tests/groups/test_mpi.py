@@ -191,7 +191,7 @@ def test_what_rank_0_alone_refuses_ends_all_with_its_exit_code(records):
     done = on_ranks(2, *GDKERNELS, "bench", "--out", "there", cwd=records)
     assert done.returncode == 2
     assert [line for line in done.stderr.splitlines() if "there exists already" in line] == [
-        "gdkernels: there exists already; to replace it, pass overwrite=True (on the command line: --force)"
+        "gdkernels: there exists already; to replace it, pass --force"
     ]
 
 

@@ -130,11 +130,8 @@ def test_somebody_elses_directory_is_not_used(directory, monkeypatch, caplog):
     assert not list(directory.iterdir())
 
 
-def test_a_full_disk_is_survived(directory, monkeypatch, caplog):
-    def fail(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", fail)
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_survived(directory, caplog):
     jit.function_of(load(), "nothing", 1)(0)
     assert "no space left" in caplog.text
     assert not list(directory.iterdir())

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from gdkernels.errors import keyword
+
 __all__ = ["INSTALL", "no_driver_or_device", "no_matrix_unit", "tf32_by_environment", "there_is_a_gpu", "too_old"]
 
 INSTALL = 'pip install "gdkernels[cuda13]" (with a driver older than 580: "gdkernels[cuda12]")'
@@ -97,7 +99,8 @@ def no_matrix_unit(precision: str) -> str | None:
     if not found or max(found.values()) >= _MATRIX_UNIT:
         return None
     named = ", ".join(f"{name} has {capability / 10}" for name, capability in found.items())
-    return f"{precision} needs compute capability {_MATRIX_UNIT / 10}, and {named}: choose precision='float32'"
+    choose = f"choose {keyword('precision', 'float32')}"
+    return f"{precision} needs compute capability {_MATRIX_UNIT / 10}, and {named}: {choose}"
 
 
 def _version(number: int) -> str:

@@ -60,6 +60,7 @@ _FIGURES = {
 }
 _NINES = str.maketrans("12345678", "99999999")
 _MIDNIGHT = re.compile(r"(?<=[0-9][T ])24(?=:?00(?::?00(?:[.,]0+)?)?(?:[Zz+-]|$))")  # that ends a day
+_ENDS_DAY = (24, 0, 0, 0)
 _LONGEST = 40  # characters: no date is longer
 # A cheap test that most other text fails: it has other signs, or another word.
 _SIGNS, _WORD = re.compile(r"[\w\s./:,+-]+"), re.compile(r"[^\W\d_]+")
@@ -165,12 +166,13 @@ def _moment(found: dict[str, str | None]) -> datetime | None:
         if not 1 <= int(figures) <= 12:
             return None
         hour = int(figures) % 12 + (12 if (found.get("p") or "a").lower() == "p" else 0)
-    minute, second = int(found.get("M") or 0), int(found.get("S") or 0)
     fraction = int((found.get("f") or "0").ljust(6, "0")[:6])
-    ends_day = hour == 24 and "d" in found and not minute + second + fraction
+    clock = hour, int(found.get("M") or 0), int(found.get("S") or 0), fraction
     try:
-        moment = datetime(year, month, day, 0 if ends_day else hour, minute, second, fraction)
-        moment += timedelta(days=ends_day)
+        if clock == _ENDS_DAY and "d" in found:
+            moment = datetime(year, month, day) + timedelta(days=1)
+        else:
+            moment = datetime(year, month, day, *clock)
     except (ValueError, OverflowError):
         return None
     return moment if (zone := found.get("z")) is None else moment.replace(tzinfo=_zone(zone))

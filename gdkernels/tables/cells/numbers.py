@@ -34,7 +34,7 @@ _LOSS = re.compile(rf"(?P<before>{_CURRENCY})?\s*\((?P<inner>[^()+-]*)\)|(?P<fig
 _DASH = re.compile(r"(?:(?<=[0-9][.,])(?:--?|\u2014)|(?<=[0-9]):-)(?=\s|$)")
 _POWER = re.compile(r"(?<=[0-9\s])([cdkm]?m|ft|in)\^?([23])$")  # 5 m2, 5 m^2
 _RAISED = {"2": "\u00b2", "3": "\u00b3"}
-_MINUSES = ("-", "\u2010", "\u2011", "\u2012", "\u2013", "\u2212")
+_ENDS_OF_LOSS = ")-\u2010\u2011\u2012\u2013\u2212"
 _CODE = re.compile(r"[-+]?0[0-9]+(?:[.,][0-9]*)?")
 _PHONE = re.compile(r"\+[0-9]{7,}")
 _NINES = str.maketrans("12345678", "99999999")
@@ -113,14 +113,16 @@ def is_code(cell: str) -> bool:
 
 def is_loss(cell: str) -> bool:
     """Return whether a cell that is a number is negative without a minus before it: ``(5)`` or ``5-``, not ``5,-``."""
-    return cell[-1:] == ")" or (cell[-1:] in _MINUSES and not _DASH.search(in_ascii(cell)))
+    return cell[-1] in _ENDS_OF_LOSS and not _DASH.search(in_ascii(cell))
 
 
 def _usual(text: str) -> str:
     """Return a number of `is_loss` with its minus in front, a price without its dash, and square metres as m²."""
-    if not text[-1:].isdigit():
+    if not text:
+        return text
+    if "-" in text or "\u2014" in text:
         text = _DASH.sub("", text)
-    elif text[-1] in _RAISED:
+    elif text[-1] in _RAISED and not text[-2:-1].isdigit():
         text = _with_power(text)
     if not is_loss(text) or (found := _LOSS.fullmatch(text)) is None:
         return text

@@ -137,7 +137,7 @@ class Checkpointer:
         """Raise `FileError` if the folder has checkpoints already, because a new fit would remove them in the end."""
         if folder.files():
             raise FileError(
-                f"{folder.path} has checkpoints already; resume=True (on the command line: --resume) goes on "
+                f"{folder.path} has checkpoints already; {keyword('resume', True)} goes on "
                 "from them, or choose another folder"
             )
 

@@ -21,7 +21,7 @@ from gdkernels.data.stored.windows import Windows
 from gdkernels.definition.solvers import LevenbergMarquardt
 from gdkernels.dispatch.binding import Binding
 from gdkernels.dispatch.workload import Workload
-from gdkernels.errors import InputError, ScheduleError, TraceError
+from gdkernels.errors import InputError, ScheduleError, TraceError, keyword
 from gdkernels.network import BoundNetwork
 from gdkernels.system import memory as system_memory
 from gdkernels.system.lapack import PositiveSystem
@@ -108,7 +108,7 @@ class DampedLeastSquares:
         """Warn of a network that is too large to be worth it, and refuse one that does not fit into memory."""
         count = self._network.parameter_count
         need, room = workspace_of(count, 1 << 23), system_memory.room()
-        others = "use optimizer='adam', or solver='lbfgs'"
+        others = f"use {keyword('optimizer', 'adam')}, or {keyword('solver', 'lbfgs')}"
         if room is not None and need > room.bytes:
             raise InputError(
                 f"Levenberg–Marquardt needs {gigabytes(need)} for the {count:,} parameters of this network, but only "
