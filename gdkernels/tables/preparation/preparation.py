@@ -21,7 +21,7 @@ from gdkernels.tables.features.scaling import Scaling
 from gdkernels.tables.formats.objects import table_of
 from gdkernels.tables.preparation.outcomes import Bounds, Classes, Numbers
 from gdkernels.tables.preparation.target_columns import checked_targets
-from gdkernels.tables.rows.task import TASKS, task_of
+from gdkernels.tables.preparation.task import TASKS, task_of
 from gdkernels.tables.table.column_names import column_names
 from gdkernels.tables.table.table import Table, listed, no_column
 from gdkernels.tables.table.unread import refuse_unread

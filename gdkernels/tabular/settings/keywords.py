@@ -16,7 +16,7 @@ from gdkernels.system.given import checked_path, is_one_of, items_of, one_of
 from gdkernels.system.ranges import POSITIVE, SHARE, NumberRange, at_least, whole
 from gdkernels.tables.column.reading import reading_of
 from gdkernels.tables.preparation.outcomes import Bounds
-from gdkernels.tables.rows.task import TASKS
+from gdkernels.tables.preparation.task import TASKS
 from gdkernels.tabular.settings import defaults
 from gdkernels.training.checkpointing import USUAL, Cadence
 
