@@ -27,10 +27,10 @@ from gdkernels import blocks
 from gdkernels.bench.environment import environment
 from gdkernels.metrics import log_loss, r2
 from gdkernels.tables import Preparation, Table, read
-from gdkernels.tables.checked import as_labels
-from gdkernels.tables.cross_fit import CrossFit
-from gdkernels.tables.kinds import Choices, reread
-from gdkernels.tables.target_columns import with_targets
+from gdkernels.tables.features.kinds import Choices, reread
+from gdkernels.tables.preparation.cross_fit import CrossFit
+from gdkernels.tables.preparation.target_columns import with_targets
+from gdkernels.tables.table.checked import as_labels
 from gdkernels.tabular.networks.encoding import encoding_of
 
 __all__ = ["VARIANTS", "main", "table_of_names"]
@@ -116,9 +116,9 @@ def _score(name: str, table: Table, seed: int, variant: str, *, classes: bool) -
     choices = Choices(ignore=names) if width and not means else Choices(categorical=names)
     with ExitStack() as stack:
         for limit, most_of in (("MOST_LEVELS", 100 if means else most), ("MOST_WITH_MEANS", most)):
-            stack.enter_context(mock.patch(f"gdkernels.tables.categories.{limit}", most_of))
+            stack.enter_context(mock.patch(f"gdkernels.tables.features.categories.{limit}", most_of))
         if not means:
-            stack.enter_context(mock.patch("gdkernels.tables.categories.differ", return_value=False))
+            stack.enter_context(mock.patch("gdkernels.tables.features.categories.differ", return_value=False))
         task = "classification" if classes else "regression"
         preparation = Preparation.by_choices(table, (target,), choices, task=task, rows=learn)
         x, y = preparation.transform(table), preparation.transform_targets(table)

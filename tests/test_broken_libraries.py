@@ -136,7 +136,7 @@ def test_missing_and_broken_are_told_apart():
 
 def test_polars_that_reads_nothing_here_is_said(monkeypatch, tmp_path):
     from gdkernels.errors import InputError
-    from gdkernels.tables import frames
+    from gdkernels.tables.formats import frames
 
     monkeypatch.setattr(frames, "command", lambda: [sys.executable, "-c", "raise SystemExit(3)"])
     monkeypatch.setattr(frames, "_idle", {})

@@ -44,6 +44,7 @@ ROOMS = {
         "cli",
         "__main__",
     ),
+    "gdkernels/tables": ("cells", "column", "table", "rows", "formats", "read", "features", "preparation", "__init__"),
     "gdkernels/tabular": (
         "settings",
         "model",

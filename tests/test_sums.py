@@ -8,7 +8,7 @@ import pytest
 
 from gdkernels.metrics import METRICS
 from gdkernels.metrics.streaming import Sums
-from gdkernels.tables.sample import Sample
+from gdkernels.tables.rows.sample import Sample
 
 N = 1000
 CUTS = (0, 1, 2, 300, 301, 990, N)

@@ -28,7 +28,7 @@ from gdkernels.bench.environment import environment
 from gdkernels.metrics import r2
 from gdkernels.randomness import generator
 from gdkernels.tables import Preparation, Text, read, split
-from gdkernels.tables.outcomes import Numbers, labels
+from gdkernels.tables.preparation.outcomes import Numbers, labels
 from gdkernels.tabular.settings import defaults
 
 OURS = "gdkernels"

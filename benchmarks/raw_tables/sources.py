@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.tables import Table, Text, read
-from gdkernels.tables.target_columns import with_targets
+from gdkernels.tables.preparation.target_columns import with_targets
 
 __all__ = ["RawTable", "raw_tables"]
 

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from benchmarks.table_scores.sources import Lines, Source
 from gdkernels.randomness import generator
 from gdkernels.tables import Preparation, Table, Text, read, split
-from gdkernels.tables.outcomes import Numbers, labels
-from gdkernels.tables.target_columns import with_targets
+from gdkernels.tables.preparation.outcomes import Numbers, labels
+from gdkernels.tables.preparation.target_columns import with_targets
 
 __all__ = ["SplitTable", "WholeTable"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from gdkernels.cli.options import add_output
 from gdkernels.definition.naming import describe
-from gdkernels.tables.report import columns_line
+from gdkernels.tables.preparation.report import columns_line
 from gdkernels.tabular import TabularPredictor
 from gdkernels.tabular.results import shape_in_words
 

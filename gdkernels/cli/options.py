@@ -9,7 +9,7 @@ from gdkernels.backend import PRECISIONS
 from gdkernels.cli.arguments import column_format, name_of, number, size
 from gdkernels.system.ranges import whole
 from gdkernels.tables import BUILT_IN
-from gdkernels.tables.task import TASKS
+from gdkernels.tables.preparation.task import TASKS
 from gdkernels.tabular.settings.keywords import RANGES
 
 __all__ = [

@@ -16,9 +16,9 @@ from gdkernels.errors import InputError
 from gdkernels.system.atomic_files import check_destination, write_atomically
 from gdkernels.system.printable import one_line
 from gdkernels.tables import Preparation
-from gdkernels.tables.table import Table, no_column
-from gdkernels.tables.unread import refuse_unread
-from gdkernels.tables.writing import Part, cells_of, check_format, write_csv, writer_for
+from gdkernels.tables.formats.writing import Part, cells_of, check_format, write_csv, writer_for
+from gdkernels.tables.table.table import Table, no_column
+from gdkernels.tables.table.unread import refuse_unread
 from gdkernels.tabular import Prediction, TabularPredictor
 from gdkernels.tabular.model.drift import Drift
 

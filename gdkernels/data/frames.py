@@ -126,7 +126,7 @@ class Frame:
         return len(next(iter(self._columns.values()), ()))
 
     def _lacks(self, missing: list[str], names: Sequence[str]) -> InputError:
-        from gdkernels.tables.table import listed, no_column
+        from gdkernels.tables.table.table import listed, no_column
 
         if len(missing) == 1:
             return no_column(missing[0], self.names, self._name)

@@ -10,21 +10,21 @@ from typing import Any
 from gdkernels.errors import FileError, InputError, keyword, shown
 from gdkernels.system.progress import RecordCount
 from gdkernels.system.ranges import whole
-from gdkernels.tables.arrays import read_npy, read_npz
-from gdkernels.tables.builtin import BUILT_IN, read_built_in
-from gdkernels.tables.cells import Cells
-from gdkernels.tables.column_data import Column, finding_of
-from gdkernels.tables.column_names import column_names
-from gdkernels.tables.evidence import Evidence
-from gdkernels.tables.frames import ARROW, PARQUET, read_frame
-from gdkernels.tables.joining import joined, settled_table
-from gdkernels.tables.located import files_of
-from gdkernels.tables.meaning import column_of, read_as
-from gdkernels.tables.objects import SOURCE, paths_of, table_of
-from gdkernels.tables.reading import TEXT, Finding, compared
-from gdkernels.tables.refused import refuse_other_kinds
-from gdkernels.tables.table import Table, UnreadTable
-from gdkernels.tables.text import TextOptions, read_text
+from gdkernels.tables.cells.cells import Cells
+from gdkernels.tables.column.column_data import Column, finding_of
+from gdkernels.tables.column.evidence import Evidence
+from gdkernels.tables.column.meaning import column_of, read_as
+from gdkernels.tables.column.reading import TEXT, Finding, compared
+from gdkernels.tables.formats.arrays import read_npy, read_npz
+from gdkernels.tables.formats.builtin import BUILT_IN, read_built_in
+from gdkernels.tables.formats.frames import ARROW, PARQUET, read_frame
+from gdkernels.tables.formats.located import files_of
+from gdkernels.tables.formats.objects import SOURCE, paths_of, table_of
+from gdkernels.tables.formats.refused import refuse_other_kinds
+from gdkernels.tables.formats.text import TextOptions, read_text
+from gdkernels.tables.table.column_names import column_names
+from gdkernels.tables.table.joining import joined, settled_table
+from gdkernels.tables.table.table import Table, UnreadTable
 
 __all__ = ["Data", "Paths", "findings_in", "parts", "read", "source_of"]
 

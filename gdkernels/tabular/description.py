@@ -13,13 +13,13 @@ from gdkernels.errors import keyword
 from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, Table, parts
-from gdkernels.tables.column_data import Floats, Text, numbers_in
-from gdkernels.tables.joining import joined
-from gdkernels.tables.kinds import are_whole, reread
+from gdkernels.tables.column.column_data import Floats, Text, numbers_in
+from gdkernels.tables.features.kinds import are_whole, reread
+from gdkernels.tables.preparation.report import column_reports, columns_line, describe_target, example
+from gdkernels.tables.preparation.target_columns import gaps_of, with_targets
 from gdkernels.tables.read import Data, source_of
-from gdkernels.tables.report import column_reports, columns_line, describe_target, example
-from gdkernels.tables.sample import Sample
-from gdkernels.tables.target_columns import gaps_of, with_targets
+from gdkernels.tables.rows.sample import Sample
+from gdkernels.tables.table.joining import joined
 from gdkernels.tabular.evaluating.remarks import remarks_on
 from gdkernels.tabular.in_parts.surveying import checked_findings, records_at_once, sample_size, width_of
 from gdkernels.tabular.settings import TabularSettings

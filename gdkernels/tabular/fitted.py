@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from gdkernels.errors import InputError
 from gdkernels.tables import Table, parts, read
-from gdkernels.tables.objects import with_target
+from gdkernels.tables.formats.objects import with_target
+from gdkernels.tables.formats.text import TextOptions
 from gdkernels.tables.read import Data
-from gdkernels.tables.text import TextOptions
 from gdkernels.tabular.evaluating.evaluation import Evaluation, evaluated
 from gdkernels.tabular.model.drift import Drift, kept_profiles
 from gdkernels.tabular.model.passed_labels import PassedLabels

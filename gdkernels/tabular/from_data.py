@@ -8,8 +8,8 @@ from typing import Any
 from gdkernels.groups import joined
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Table, read
-from gdkernels.tables.located import check_separate
-from gdkernels.tables.objects import with_target
+from gdkernels.tables.formats.located import check_separate
+from gdkernels.tables.formats.objects import with_target
 from gdkernels.tables.read import Data
 from gdkernels.tabular.description import TableDescription, described, described_in_parts
 from gdkernels.tabular.in_memory import fit_in_memory

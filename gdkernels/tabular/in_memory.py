@@ -14,10 +14,10 @@ from gdkernels.groups import Group, joined
 from gdkernels.models.network import Network
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table
-from gdkernels.tables.cross_fit import CrossFit
-from gdkernels.tables.kinds import reread
-from gdkernels.tables.outcomes import labels
-from gdkernels.tables.target_columns import with_targets
+from gdkernels.tables.features.kinds import reread
+from gdkernels.tables.preparation.cross_fit import CrossFit
+from gdkernels.tables.preparation.outcomes import labels
+from gdkernels.tables.preparation.target_columns import with_targets
 from gdkernels.tabular.evaluating.evaluation import Evaluation, EvaluationInParts
 from gdkernels.tabular.evaluating.holdout import check_test_file, measured_on
 from gdkernels.tabular.evaluating.remarks import remarks_after, remarks_on, small_classes

@@ -23,9 +23,9 @@ from gdkernels.system import memory
 from gdkernels.system.memory import gigabytes
 from gdkernels.system.profiling import phase
 from gdkernels.tables import Preparation, Table
-from gdkernels.tables.cross_fit import CrossFit
-from gdkernels.tables.kinds import reread
-from gdkernels.tables.objects import paths_of
+from gdkernels.tables.features.kinds import reread
+from gdkernels.tables.formats.objects import paths_of
+from gdkernels.tables.preparation.cross_fit import CrossFit
 from gdkernels.tables.read import Data
 from gdkernels.tabular.evaluating.evaluation import Evaluation, EvaluationInParts
 from gdkernels.tabular.evaluating.holdout import check_test_file, measured_on

@@ -17,8 +17,8 @@ from gdkernels.models.mlp import load_network
 from gdkernels.models.network import Network
 from gdkernels.system.given import checked_switch
 from gdkernels.tables import Preparation, Table
+from gdkernels.tables.formats.text import TextOptions
 from gdkernels.tables.read import Data
-from gdkernels.tables.text import TextOptions
 from gdkernels.tabular.description import TableDescription
 from gdkernels.tabular.estimator import parameters_of, set_parameters, short_form, tags_for
 from gdkernels.tabular.evaluating.evaluation import Evaluation

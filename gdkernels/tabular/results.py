@@ -16,7 +16,7 @@ from gdkernels.models.network import Network
 from gdkernels.system.memory import gigabytes
 from gdkernels.system.version import __version__
 from gdkernels.tables import Preparation
-from gdkernels.tables.report import columns_line
+from gdkernels.tables.preparation.report import columns_line
 from gdkernels.tabular.evaluating.evaluation import Evaluation, in_words
 from gdkernels.tabular.model.drift import ColumnProfile
 from gdkernels.tabular.networks.cross_validation import CrossValidation

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from gdkernels.tables import Preparation
-from gdkernels.tables.outcomes import Classes
+from gdkernels.tables.preparation.outcomes import Classes
 from gdkernels.tabular.evaluating import evaluation
 from gdkernels.tabular.model import prediction
 from gdkernels.tabular.model.prediction import Prediction

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import gdkernels as gd
 from gdkernels.tables import Preparation
-from gdkernels.tables.table import Table
-from gdkernels.tables.values import text_column
+from gdkernels.tables.column.values import text_column
+from gdkernels.tables.table.table import Table
 from gdkernels.tabular.model.prediction import PreparedNetwork
 
 N = 120

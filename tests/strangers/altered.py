@@ -23,7 +23,8 @@ from safetensors.numpy import save
 
 import gdkernels as gd
 from gdkernels.files import read_model, write_model
-from gdkernels.tables import Preparation, frames
+from gdkernels.tables import Preparation
+from gdkernels.tables.formats import frames
 from gdkernels.tabular import TabularPredictor
 
 MOST_MEMORY = 256 << 20  # bytes beyond what there is before a file is read

@@ -15,7 +15,9 @@ from altered import MADE
 from refusals import refused
 
 import gdkernels as gd
-from gdkernels.tables import Preparation, Table, columns, frames, frames_process
+from gdkernels.tables import Preparation, Table
+from gdkernels.tables.features import columns
+from gdkernels.tables.formats import frames, frames_process
 
 PROGRAM, FUZZ = (Path(__file__).with_name(name) for name in ("altered.py", "fuzz.py"))
 
@@ -218,7 +220,7 @@ def test_a_reader_that_waits_for_itself_is_ended(tmp_path, monkeypatch):
     """Of polars' threads, one that gets no memory leaves the others waiting."""
     polars.DataFrame({"a": [1.0, 2.0]}).write_parquet(tmp_path / "t.parquet")
     begin, main = frames.command()[2].removesuffix("; main()"), "process.main()"
-    begin += "; from gdkernels.tables import frames_process as process; import threading; "
+    begin += "; from gdkernels.tables.formats import frames_process as process; import threading; "
     wait = "process._STILL_SECONDS = 1; process.pl.scan_parquet = lambda *_, **__: threading.Event().wait(); "
     frames._close()  # one that reads well
     monkeypatch.setattr(frames, "command", lambda: [sys.executable, "-c", begin + wait + main])

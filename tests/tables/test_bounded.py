@@ -15,9 +15,9 @@ import pytest
 from gdkernels.errors import InputError
 from gdkernels.system import memory
 from gdkernels.tables import read
-from gdkernels.tables.frames import command
+from gdkernels.tables.formats.frames import command
+from gdkernels.tables.formats.writing import writer_for
 from gdkernels.tables.read import parts
-from gdkernels.tables.writing import writer_for
 
 
 def write(frame, path):
@@ -96,7 +96,7 @@ def test_a_name_is_never_a_pattern(tmp_path, name, suffix):
 def test_row_groups_of_many_predictions_are_bounded(tmp_path, monkeypatch):
     import pyarrow.parquet as pq
 
-    monkeypatch.setattr("gdkernels.tables.writing._GROUP_BYTES", 8 * 50 * 100)
+    monkeypatch.setattr("gdkernels.tables.formats.writing._GROUP_BYTES", 8 * 50 * 100)
     names = [f"p{k}" for k in range(50)]
     made = (([*names], [[float(part)] * 70 for _ in names]) for part in range(5))
     with (tmp_path / "p.parquet").open("wb") as file:
@@ -129,7 +129,7 @@ def limited(code, room=400 << 20):
         "from gdkernels.errors import InputError\n"
         "from gdkernels.system import memory\n"
         "from gdkernels.tables import read\n"
-        "import gdkernels.tables.text, gdkernels.tables.arrays\n"
+        "import gdkernels.tables.formats.text, gdkernels.tables.formats.arrays\n"
         "before = memory.used()\n"
         f"resource.setrlimit(resource.RLIMIT_DATA, (memory.data() + {room}, resource.RLIM_INFINITY))\n"
         "try:\n"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdkernels.tables.scaling import count_distinct
+from gdkernels.tables.features.scaling import count_distinct
 
 
 @given(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from gdkernels.tables import Preparation
-from gdkernels.tables.bare_dates import bare_pattern
-from gdkernels.tables.calendar_names import MONTHS
-from gdkernels.tables.dates import is_pattern, moment_of, patterns_of
-from gdkernels.tables.numbers import PLAIN
+from gdkernels.tables.cells.calendar_names import MONTHS
+from gdkernels.tables.cells.dates import is_pattern, moment_of, patterns_of
+from gdkernels.tables.cells.numbers import PLAIN
+from gdkernels.tables.column.bare_dates import bare_pattern
 
 DAY = datetime(2021, 8, 3, tzinfo=UTC)
 SPELLED = {

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gdkernels.tables.cells import CellBlock
-from gdkernels.tables.decimals import decimals
-from gdkernels.tables.plain import plain_numbers
+from gdkernels.tables.cells.cells import CellBlock
+from gdkernels.tables.column.decimals import decimals
+from gdkernels.tables.column.plain import plain_numbers
 
 FIGURES = st.text("0123456789", max_size=20)
 DECIMALS = st.builds(

@@ -7,10 +7,11 @@ import pytest
 
 import gdkernels as gd
 from gdkernels.cli import main
-from gdkernels.tables import Preparation, Table, column_data
-from gdkernels.tables.categories import Category
-from gdkernels.tables.cross_fit import CrossFit
-from gdkernels.tables.level_means import are_unordered, level_means
+from gdkernels.tables import Preparation, Table
+from gdkernels.tables.column import column_data
+from gdkernels.tables.features.categories import Category
+from gdkernels.tables.features.level_means import are_unordered, level_means
+from gdkernels.tables.preparation.cross_fit import CrossFit
 
 N, LEVELS = 2000, 400
 
@@ -86,7 +87,7 @@ def test_inputs_of_their_own_as_far_as_there_is_room(monkeypatch):
     assert (len(found.levels), len(found.means), found.more) == (300, 301, ())
     assert len(Category.fit("who", column, targets=noise).levels) == 100  # by chance alone, they say nothing
     assert len(Category.fit("who", column).levels) == 100
-    monkeypatch.setattr("gdkernels.tables.categories._CELLS", 150 * len(who))
+    monkeypatch.setattr("gdkernels.tables.features.categories._CELLS", 150 * len(who))
     less = Category.fit("who", column, targets=apart)
     assert (len(less.levels), len(less.more)) == (150, 150)
 
@@ -99,7 +100,7 @@ def test_it_predicts_better(many, tmp_path, capsys, monkeypatch):
     options = {"backend": "numpy", "hidden": 16, "epochs": 10}
     predictor = gd.TabularPredictor("y", **options).fit(many)
     assert category(predictor.preparation_).outputs == 1
-    monkeypatch.setattr("gdkernels.tables.categories.MOST_LEVELS", 10**6)
+    monkeypatch.setattr("gdkernels.tables.features.categories.MOST_LEVELS", 10**6)
     plain = gd.TabularPredictor("y", **options).fit(many)
     assert category(plain.preparation_).outputs == 0
     monkeypatch.undo()

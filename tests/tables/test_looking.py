@@ -5,8 +5,8 @@ from importlib import import_module
 import numpy as np
 import pytest
 
+from gdkernels.tables.formats.text import TextOptions
 from gdkernels.tables.read import findings_in
-from gdkernels.tables.text import TextOptions
 
 reading = import_module("gdkernels.tables.read")  # the package has a function of this name
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gdkernels.tables import evidence, meaning
-from gdkernels.tables.cells import CellBlock, Cells
-from gdkernels.tables.column_data import NumberColumn
-from gdkernels.tables.evidence import Evidence
-from gdkernels.tables.meaning import settled
+from gdkernels.tables.cells.cells import CellBlock, Cells
+from gdkernels.tables.column import evidence, meaning
+from gdkernels.tables.column.column_data import NumberColumn
+from gdkernels.tables.column.evidence import Evidence
+from gdkernels.tables.column.meaning import settled
 
 NAN = np.nan
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from gdkernels.errors import InputError
 from gdkernels.tables import Preparation, parts, read
-from gdkernels.tables import text as text_module
-from gdkernels.tables.checked import dates_of, numbers_of, split
-from gdkernels.tables.column_data import finding_of
-from gdkernels.tables.reading import Finding
+from gdkernels.tables.column.column_data import finding_of
+from gdkernels.tables.column.reading import Finding
+from gdkernels.tables.formats import text as text_module
+from gdkernels.tables.table.checked import dates_of, numbers_of, split
 
 GAPS = ["", "NA", "n/a", "null", "-", "None", "?", "#N/A", "."]
 DATES = {
@@ -139,7 +139,7 @@ def test_dates(folder, column, delimiter, records):
     )
 )
 def test_cells_come_back_as_they_were(folder, cells):
-    from gdkernels.tables.writing import cells_of
+    from gdkernels.tables.formats.writing import cells_of
 
     path = folder / "t.csv"
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gdkernels.tables.polars_columns import raw_polars_column
+from gdkernels.tables.formats.polars_columns import raw_polars_column
 
 LARGE = 2**53 + 1  # which float64 cannot hold
 

@@ -14,7 +14,7 @@ from refusals import refused
 
 from gdkernels.errors import FileError, GdkernelsError, InputError
 from gdkernels.tables import Text, parts, read
-from gdkernels.tables.column_data import finding_of
+from gdkernels.tables.column.column_data import finding_of
 
 X = np.array([[1.5, -2.0], [3.0, 4e10], [0.0, 6.0]])
 Y = np.array([1.0, 0.0, 1.0])

@@ -5,8 +5,8 @@ import pytest
 
 from gdkernels.errors import InputError
 from gdkernels.tables import read
-from gdkernels.tables.column_data import finding_of
-from gdkernels.tables.kinds import Choices, reread
+from gdkernels.tables.column.column_data import finding_of
+from gdkernels.tables.features.kinds import Choices, reread
 from gdkernels.tables.read import findings_in
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import gdkernels as gd
 from gdkernels.cli import main
-from gdkernels.tables.sentinels import sentinels_of
+from gdkernels.tables.column.sentinels import sentinels_of
 
 QUICK = {"hidden": 16, "backend": "numpy", "epochs": 50, "learning_rate": 0.01}
 N = 600

@@ -9,7 +9,7 @@ from kept_models import content
 
 import gdkernels as gd
 from gdkernels.cli import main
-from gdkernels.tables.grouped import folds_of_groups, split_groups
+from gdkernels.tables.rows.grouped import folds_of_groups, split_groups
 from gdkernels.tabular import in_memory
 from gdkernels.tabular.networks import training_plan
 from gdkernels.tabular.settings.targets import Goal

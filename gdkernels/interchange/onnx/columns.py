@@ -14,10 +14,10 @@ import numpy as np
 
 from gdkernels.interchange.onnx.builder import Builder
 from gdkernels.tables import Preparation
-from gdkernels.tables.columns import Category, Date, Number
-from gdkernels.tables.outcomes import Classes, Numbers
-from gdkernels.tables.preparation import REACH
-from gdkernels.tables.reading import Reading
+from gdkernels.tables.column.reading import Reading
+from gdkernels.tables.features.columns import Category, Date, Number
+from gdkernels.tables.preparation.outcomes import Classes, Numbers
+from gdkernels.tables.preparation.preparation import REACH
 
 __all__ = ["add_inputs", "add_predictions"]
 

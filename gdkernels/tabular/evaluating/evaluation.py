@@ -17,11 +17,11 @@ from gdkernels.metrics.streaming import ClassSums, Sums
 from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, Table, parts
-from gdkernels.tables.joining import joined
+from gdkernels.tables.formats.text import TextOptions
+from gdkernels.tables.preparation.target_columns import checked_targets, complete
 from gdkernels.tables.read import Data, source_of
-from gdkernels.tables.sample import Sample
-from gdkernels.tables.target_columns import checked_targets, complete
-from gdkernels.tables.text import TextOptions
+from gdkernels.tables.rows.sample import Sample
+from gdkernels.tables.table.joining import joined
 from gdkernels.tabular.evaluating.baseline import UNEVEN, baseline_of_classes, baseline_of_numbers
 from gdkernels.tabular.evaluating.importance import IMPORTANCE_ROWS, permutation_importance
 from gdkernels.tabular.model.prediction import Prediction, PreparedNetwork

@@ -17,8 +17,8 @@ from gdkernels.groups import Group
 from gdkernels.groups.agreement import from_rank_0
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, parts
+from gdkernels.tables.preparation.target_columns import complete
 from gdkernels.tables.read import source_of
-from gdkernels.tables.target_columns import complete
 from gdkernels.tabular.evaluating.evaluation import Evaluation, EvaluationInParts, evaluated, with_truth
 from gdkernels.tabular.model.prediction import PreparedNetwork, records_prepared
 from gdkernels.tabular.settings import TabularSettings

@@ -12,7 +12,7 @@ from gdkernels.metrics.figures import LOWEST
 from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Table
-from gdkernels.tables.column_data import Floats
+from gdkernels.tables.column.column_data import Floats
 from gdkernels.tabular.model.prediction import PreparedNetwork
 
 __all__ = ["IMPORTANCE_ROWS", "permutation_importance"]

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from gdkernels.errors import keyword
 from gdkernels.randomness import generator
 from gdkernels.tables import Preparation, Table
-from gdkernels.tables.checked import as_labels, numbers_of
-from gdkernels.tables.column_data import Floats
-from gdkernels.tables.columns import Category, Number
-from gdkernels.tables.meaning import read_as
+from gdkernels.tables.column.column_data import Floats
+from gdkernels.tables.column.meaning import read_as
+from gdkernels.tables.features.columns import Category, Number
+from gdkernels.tables.table.checked import as_labels, numbers_of
 
 __all__ = ["leaks"]
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from gdkernels.errors import keyword
 from gdkernels.tables import Preparation, Table
-from gdkernels.tables.cells import Cells
-from gdkernels.tables.checked import numbers_of
-from gdkernels.tables.column_data import NumberColumn, Text, numbers_in
-from gdkernels.tables.columns import Category, Number
-from gdkernels.tables.counted_dates import like_dates
+from gdkernels.tables.cells.cells import Cells
+from gdkernels.tables.column.column_data import NumberColumn, Text, numbers_in
+from gdkernels.tables.column.counted_dates import like_dates
+from gdkernels.tables.features.columns import Category, Number
+from gdkernels.tables.table.checked import numbers_of
 
 __all__ = ["alike_names", "counted_dates", "header_within", "sums_below", "versions"]
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from gdkernels.errors import keyword
 from gdkernels.tables import Preparation, Table
-from gdkernels.tables.checked import days_of
-from gdkernels.tables.column_data import Floats, Text
-from gdkernels.tables.columns import Date
-from gdkernels.tables.dates import ISO, is_clock
-from gdkernels.tables.sentinels import sentinels_of
+from gdkernels.tables.cells.dates import ISO, is_clock
+from gdkernels.tables.column.column_data import Floats, Text
+from gdkernels.tables.column.sentinels import sentinels_of
+from gdkernels.tables.features.columns import Date
+from gdkernels.tables.table.checked import days_of
 
 __all__ = ["odd_dates"]
 

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from gdkernels.errors import keyword
 from gdkernels.tables import Preparation, Table, Text
-from gdkernels.tables.categories import TOO_RARE
-from gdkernels.tables.checked import numbers_of
-from gdkernels.tables.column_data import Column, finding_of, number_text
-from gdkernels.tables.columns import Category, Dropped
-from gdkernels.tables.sentinels import sentinels_of
+from gdkernels.tables.column.column_data import Column, finding_of, number_text
+from gdkernels.tables.column.sentinels import sentinels_of
+from gdkernels.tables.features.categories import TOO_RARE
+from gdkernels.tables.features.columns import Category, Dropped
+from gdkernels.tables.table.checked import numbers_of
 from gdkernels.tabular.evaluating.evaluation import Evaluation
 from gdkernels.tabular.evaluating.leakage import leaks
 from gdkernels.tabular.evaluating.odd_columns import alike_names, counted_dates, header_within, sums_below, versions

@@ -19,7 +19,7 @@ from gdkernels.system.memory import gigabytes
 from gdkernels.system.profiling import phase
 from gdkernels.system.progress import RecordCount
 from gdkernels.system.scratch import remove_left_behind, scratch_folder
-from gdkernels.tables.table import Table
+from gdkernels.tables.table.table import Table
 from gdkernels.tabular.in_parts.part_rules import PARTS, TRAIN, PartRule
 from gdkernels.tabular.in_parts.survey import TableSurvey
 from gdkernels.tabular.in_parts.table_parts import TableParts

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
-from gdkernels.tables.sample import Sample
-from gdkernels.tables.table import Table
+from gdkernels.tables.rows.sample import Sample
+from gdkernels.tables.table.table import Table
 from gdkernels.tabular.in_parts.table_parts import TableParts
 from gdkernels.tabular.settings import TabularSettings, defaults
 from gdkernels.tabular.settings.split_rules import SplitRule, latest_from, moment_text

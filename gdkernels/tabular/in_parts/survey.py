@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from gdkernels.randomness import generator
 from gdkernels.system.progress import RecordCount
-from gdkernels.tables.column_data import Text, numbers_in
-from gdkernels.tables.joining import joined
-from gdkernels.tables.outcomes import labels
-from gdkernels.tables.sample import Sample
-from gdkernels.tables.table import Table
-from gdkernels.tables.table_json import table_from_json, table_to_json
-from gdkernels.tables.target_columns import checked_targets
+from gdkernels.tables.column.column_data import Text, numbers_in
+from gdkernels.tables.preparation.outcomes import labels
+from gdkernels.tables.preparation.target_columns import checked_targets
+from gdkernels.tables.rows.sample import Sample
+from gdkernels.tables.table.joining import joined
+from gdkernels.tables.table.table import Table
+from gdkernels.tables.table.table_json import table_from_json, table_to_json
 from gdkernels.tabular.in_parts.part_rules import PARTS, TEST, TRAIN, VALIDATION, PartRule
 from gdkernels.tabular.in_parts.table_parts import TableParts
 

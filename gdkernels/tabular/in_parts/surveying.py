@@ -10,9 +10,9 @@ from gdkernels.groups.agreement import from_rank_0
 from gdkernels.system.packing import packed, unpacked
 from gdkernels.system.profiling import phase
 from gdkernels.tables import parts
-from gdkernels.tables.kinds import refuse_doubts
+from gdkernels.tables.column.reading import NUMBER, Finding
+from gdkernels.tables.features.kinds import refuse_doubts
 from gdkernels.tables.read import Data, findings_in, source_of
-from gdkernels.tables.reading import NUMBER, Finding
 from gdkernels.tabular.in_parts.part_rules import PartRule, part_rule, rule_of_json
 from gdkernels.tabular.in_parts.survey import TableSurvey, survey
 from gdkernels.tabular.in_parts.table_parts import TableParts

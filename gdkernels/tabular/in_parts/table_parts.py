@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.errors import InputError
+from gdkernels.tables.column.reading import Finding
+from gdkernels.tables.formats.text import TextOptions
+from gdkernels.tables.preparation.target_columns import gaps_of
 from gdkernels.tables.read import Data, parts
-from gdkernels.tables.reading import Finding
-from gdkernels.tables.table import Table
-from gdkernels.tables.target_columns import gaps_of
-from gdkernels.tables.text import TextOptions
-from gdkernels.tables.unread import ANOTHER_TARGET, refuse_unread
+from gdkernels.tables.table.table import Table
+from gdkernels.tables.table.unread import ANOTHER_TARGET, refuse_unread
 
 __all__ = ["TableParts"]
 

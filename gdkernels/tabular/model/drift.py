@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from gdkernels.files.schema import require_fields
 from gdkernels.tables import Preparation, Table
-from gdkernels.tables.checked import DAY_PARTS, as_labels, dates_of, days_of, numbers_of
-from gdkernels.tables.column_data import Floats, number_text
-from gdkernels.tables.columns import Category, Date, Dropped, Kind
-from gdkernels.tables.dates import is_clock
-from gdkernels.tables.meaning import read_as
-from gdkernels.tables.target_columns import gaps_of
+from gdkernels.tables.cells.dates import is_clock
+from gdkernels.tables.column.column_data import Floats, number_text
+from gdkernels.tables.column.meaning import read_as
+from gdkernels.tables.features.columns import Category, Date, Dropped, Kind
+from gdkernels.tables.preparation.target_columns import gaps_of
+from gdkernels.tables.table.checked import DAY_PARTS, as_labels, dates_of, days_of, numbers_of
 
 __all__ = ["ColumnProfile", "Drift", "kept_profiles", "profiles_of"]
 

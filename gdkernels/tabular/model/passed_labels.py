@@ -12,8 +12,8 @@ import numpy.typing as npt
 from gdkernels.errors import FileError
 from gdkernels.models.network import Network
 from gdkernels.tables import Preparation, Table
-from gdkernels.tables.objects import own_labels, target_cells
-from gdkernels.tables.outcomes import labels
+from gdkernels.tables.formats.objects import own_labels, target_cells
+from gdkernels.tables.preparation.outcomes import labels
 from gdkernels.tabular.model.prediction import Prediction
 
 __all__ = ["PassedLabels"]

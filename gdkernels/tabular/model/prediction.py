@@ -14,8 +14,8 @@ from gdkernels.errors import FileError, InputError
 from gdkernels.models.network import Network
 from gdkernels.system.progress import RecordCount
 from gdkernels.tables import Preparation, Table, parts
+from gdkernels.tables.formats.text import TextOptions
 from gdkernels.tables.read import PART, Data, source_of
-from gdkernels.tables.text import TextOptions
 from gdkernels.tabular.model.kept import check_kept
 
 __all__ = ["Prediction", "PreparedNetwork", "records_prepared"]

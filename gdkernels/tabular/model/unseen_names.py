@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from gdkernels.tables import Preparation, Table
-from gdkernels.tables.checked import as_labels
-from gdkernels.tables.columns import Category
-from gdkernels.tables.meaning import read_as
+from gdkernels.tables.column.meaning import read_as
+from gdkernels.tables.features.columns import Category
+from gdkernels.tables.table.checked import as_labels
 from gdkernels.tabular.model.drift import ColumnProfile
 
 __all__ = ["UnseenNames"]

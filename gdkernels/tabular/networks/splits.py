@@ -13,7 +13,7 @@ from gdkernels.errors import InputError, keyword
 from gdkernels.randomness import generator
 from gdkernels.system import memory
 from gdkernels.tables import Table, folds, split
-from gdkernels.tables.grouped import folds_of_groups, split_groups
+from gdkernels.tables.rows.grouped import folds_of_groups, split_groups
 from gdkernels.tabular.settings import defaults
 from gdkernels.tabular.settings.split_rules import latest_from, moment_text
 from gdkernels.tabular.settings.tabular_settings import TabularSettings, chooses_penalty

@@ -14,9 +14,9 @@ from gdkernels.definition.solvers import LevenbergMarquardt, Solver
 from gdkernels.errors import InputError, keyword, shown
 from gdkernels.system.given import checked_path, is_one_of, items_of, one_of
 from gdkernels.system.ranges import POSITIVE, SHARE, NumberRange, at_least, whole
-from gdkernels.tables.outcomes import Bounds
-from gdkernels.tables.reading import reading_of
-from gdkernels.tables.task import TASKS
+from gdkernels.tables.column.reading import reading_of
+from gdkernels.tables.preparation.outcomes import Bounds
+from gdkernels.tables.preparation.task import TASKS
 from gdkernels.tabular.settings import defaults
 from gdkernels.training.checkpointing import USUAL, Cadence
 

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from gdkernels.errors import InputError, keyword, unknown_name
 from gdkernels.system.given import is_one_of
-from gdkernels.tables.bare_dates import bare_pattern
-from gdkernels.tables.checked import as_labels, days_of, label_of, numbers_of
-from gdkernels.tables.column_data import Column, Floats, Text, finding_of, number_text, numbers_in
-from gdkernels.tables.dates import is_clock
-from gdkernels.tables.table import Table, listed, no_column
-from gdkernels.tables.unread import refuse_unread
+from gdkernels.tables.cells.dates import is_clock
+from gdkernels.tables.column.bare_dates import bare_pattern
+from gdkernels.tables.column.column_data import Column, Floats, Text, finding_of, number_text, numbers_in
+from gdkernels.tables.table.checked import as_labels, days_of, label_of, numbers_of
+from gdkernels.tables.table.table import Table, listed, no_column
+from gdkernels.tables.table.unread import refuse_unread
 
 __all__ = ["SplitRule", "date_columns", "latest_from", "moment_text", "moments_of"]
 

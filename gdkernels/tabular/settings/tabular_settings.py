@@ -17,10 +17,10 @@ from gdkernels.groups import Group
 from gdkernels.system.given import checked_progress, checked_switch
 from gdkernels.system.memory import parse_bytes
 from gdkernels.system.thread_limits import checked_threads
-from gdkernels.tables.column_names import column_names
-from gdkernels.tables.kinds import Choices
-from gdkernels.tables.outcomes import Bounds
-from gdkernels.tables.text import TextOptions
+from gdkernels.tables.features.kinds import Choices
+from gdkernels.tables.formats.text import TextOptions
+from gdkernels.tables.preparation.outcomes import Bounds
+from gdkernels.tables.table.column_names import column_names
 from gdkernels.tabular.settings import defaults
 from gdkernels.tabular.settings.effort import QUICK, check_effort, time_limit_of
 from gdkernels.tabular.settings.keywords import (

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from gdkernels.backend import storage_dtype
 from gdkernels.errors import InputError, keyword
 from gdkernels.tables import Preparation, Table, task_of
-from gdkernels.tables.column_data import Text, finding_of
-from gdkernels.tables.outcomes import Numbers, labels
-from gdkernels.tables.target_columns import checked_targets
+from gdkernels.tables.column.column_data import Text, finding_of
+from gdkernels.tables.preparation.outcomes import Numbers, labels
+from gdkernels.tables.preparation.target_columns import checked_targets
 from gdkernels.tabular.settings import TabularSettings, defaults
 from gdkernels.tabular.settings.keywords import CLASS_LOSSES
 

@@ -13,12 +13,12 @@ import numpy.typing as npt
 from gdkernels.errors import InputError, keyword
 from gdkernels.randomness import generator
 from gdkernels.tables import Table, Text
-from gdkernels.tables.checked import numbers_of
-from gdkernels.tables.column_data import Floats, number_text
-from gdkernels.tables.kinds import Choices, are_whole, is_code
-from gdkernels.tables.level_means import are_unordered
-from gdkernels.tables.outcomes import labels, offset_of
-from gdkernels.tables.sentinels import is_nines, sentinels_of
+from gdkernels.tables.column.column_data import Floats, number_text
+from gdkernels.tables.column.sentinels import is_nines, sentinels_of
+from gdkernels.tables.features.kinds import Choices, are_whole, is_code
+from gdkernels.tables.features.level_means import are_unordered
+from gdkernels.tables.preparation.outcomes import labels, offset_of
+from gdkernels.tables.table.checked import numbers_of
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.settings.targets import Goal
 from gdkernels.tabular.trials.trial import MOST_ROWS, Trial

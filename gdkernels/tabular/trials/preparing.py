@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdkernels.tables import Preparation, Table
-from gdkernels.tables.kinds import Choices
+from gdkernels.tables.features.kinds import Choices
 from gdkernels.tabular.settings import TabularSettings
 from gdkernels.tabular.settings.targets import Goal
 

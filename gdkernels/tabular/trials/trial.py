@@ -11,9 +11,9 @@ from gdkernels.dispatch.shared_executables import Executables, sharing
 from gdkernels.errors import DivergenceError, InputError
 from gdkernels.system.hushed_logs import silenced
 from gdkernels.tables import Table
-from gdkernels.tables.column_data import Floats
-from gdkernels.tables.cross_fit import CrossFit
-from gdkernels.tables.kinds import Choices, reread
+from gdkernels.tables.column.column_data import Floats
+from gdkernels.tables.features.kinds import Choices, reread
+from gdkernels.tables.preparation.cross_fit import CrossFit
 from gdkernels.tabular.evaluating.evaluation import Evaluation, EvaluationInParts
 from gdkernels.tabular.model.prediction import PreparedNetwork
 from gdkernels.tabular.networks.fitting import PreparedRows, balanced, fit
