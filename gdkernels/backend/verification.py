@@ -139,30 +139,41 @@ def continue_on_numpy(
     weights = None if sample_weight is None else np.asarray(sample_weight, dtype)
     keys = keys_of_run(program, state, len(order), batch_size)
     losses, norms = [], []
-    for k, learning_rate in enumerate(learning_rates):
-        part = slice(k * batch_size, (k + 1) * batch_size)
-        rows = order[part]
-        state.step += 1
-        loss, norm, state.parameters, state.slots = program.train_step(
-            state.parameters,
-            state.slots,
-            x[rows],
-            y[rows],
-            learning_rate=float(learning_rate),
-            t=float(state.step),
-            sample_weight=None if weights is None else weights[rows],
-            row_keys=None if keys is None else keys[part],
-            xp=xp,
-        )
-        losses.append(float(loss))
-        norms.append(0.0 if norm is None else float(norm))
+    with _unflagged():
+        for k, learning_rate in enumerate(learning_rates):
+            part = slice(k * batch_size, (k + 1) * batch_size)
+            rows = order[part]
+            state.step += 1
+            loss, norm, state.parameters, state.slots = program.train_step(
+                state.parameters,
+                state.slots,
+                x[rows],
+                y[rows],
+                learning_rate=float(learning_rate),
+                t=float(state.step),
+                sample_weight=None if weights is None else weights[rows],
+                row_keys=None if keys is None else keys[part],
+                xp=xp,
+            )
+            losses.append(float(loss))
+            norms.append(0.0 if norm is None else float(norm))
     return math.fsum(losses), math.fsum(norms) / max(1, len(norms)) if program.gradient_norm else None
 
 
 def predict_on_numpy(program: Program, parameters: Arrays, x: Any, precision: str = "float64") -> npt.NDArray[Any]:
     """Return the network's output by the definition on NumPy in `precision`."""
-    output: npt.NDArray[Any] = program.forward(parameters, x, xp=numpy_namespace(precision))
+    with _unflagged():
+        output: npt.NDArray[Any] = program.forward(parameters, x, xp=numpy_namespace(precision))
     return output
+
+
+def _unflagged() -> np.errstate:
+    """Return a context without warnings of invalid operations, which are no sign of a wrong number.
+
+    OpenBLAS's products of one or two vectors of five numbers also compute with what lies beside them in memory, and
+    leave that out of the result. If it happens to be no number, NumPy says so of the product.
+    """
+    return np.errstate(invalid="ignore")
 
 
 def numpy_namespace(precision: str) -> Any:

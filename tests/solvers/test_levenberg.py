@@ -280,3 +280,11 @@ def test_targets_of_another_scale_are_warned_of(caplog):
 def test_targets_that_overflow_when_squared_end_with_a_reason():
     history = fit(network(), Y=1e200 * SINE)
     assert "not finite" in history.stopped
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_a_slope_whose_square_is_too_large_is_no_warning_of_numpy(backend):
+    mlp = gd.MLP([1, 1], seed=0, backend=backend, precision="float64")
+    mlp.set_parameters([([[1e100]], [0.0])])
+    history = mlp.fit(1e50 * LINE, LINE, epochs=1, solver="lm")
+    assert history.diverged or np.isfinite(history.loss[-1])

@@ -194,7 +194,8 @@ class SolverRunner:
             self._method.prepare(binding, self.workload(len(data), weighted=data.weighted), None)
             self._ready_for = data
         try:
-            outcome = self._method.iterate(binding, data, self._vector(binding), self._memory)
+            with np.errstate(all="ignore"):  # a trial that is too large is rejected, and its error is not finite
+                outcome = self._method.iterate(binding, data, self._vector(binding), self._memory)
         except DivergenceError as error:
             if isinstance(data, Records) and (found := changed(data, np.arange(len(data)))) is not None:
                 raise InputError(
