@@ -24,7 +24,7 @@ from gdkernels.tabular.evaluating.remarks import remarks_after, remarks_on, smal
 from gdkernels.tabular.model.drift import ColumnProfile, profiles_of
 from gdkernels.tabular.model.prediction import PreparedNetwork
 from gdkernels.tabular.networks.cross_validation import CrossValidation
-from gdkernels.tabular.networks.fitting import PreparedRows, balanced
+from gdkernels.tabular.networks.fitting import PreparedRows, balanced, check_shards
 from gdkernels.tabular.networks.hyperparameters import (
     explanation_of,
     network_arguments,
@@ -132,6 +132,8 @@ class _ReadyTable:
         goal = Goal.of(settings, table)
         classes = labels(table, goal.targets[0]) if goal.is_classification else None
         rows = split_rows(search_rows(settings) if settings.searches else settings, table, classes)
+        if not settings.searches:
+            check_shards(settings.shards, len(rows.networks))  # before anything is tried
         with phase("trying"):
             decisions = decided(settings, table, goal, rows.networks)
             remarks = [*decisions.remarks, *in_time_order(settings, table, goal)]

@@ -29,8 +29,6 @@ def test_many_models_and_tables_are_dealt_to_ranks_as_jobs():
         return digest(predictor.network), predictor.metrics_, predictor.result_.cross_validation
 
     assert on_ranks(2, tabular) == [tabular(None)] * 2
-    with pytest.raises(InputError, match="shards splits the batches of a single network, and 3 are trained here"):
-        gd.TabularPredictor("y", average=3, epochs=1, shards=4).fit(table)
 
     def single(group):
         settings = {"hidden": 8, "epochs": 3, "seed": 0, "shards": 4, "backend": "numpy"}
@@ -126,3 +124,9 @@ def test_one_rank_surveys_a_table_in_files_for_all_and_one_of_a_machine_prepares
     with pytest.raises(InputError, match="no column 'z'"):
         on_ranks(2, lambda group: fitted(group, "z"))
     assert not any(folder.exists() for folder in folders)
+
+
+def test_shards_of_several_networks_are_refused_before_anything_is_tried(monkeypatch):
+    monkeypatch.setattr("gdkernels.tabular.in_memory.decided", None)
+    with pytest.raises(InputError, match="shards splits the batches of a single network, and 3 are trained here"):
+        gd.TabularPredictor("y", average=3, epochs=1, shards=4).fit({"x": X[:, 0], "y": Y[:, 0]})

@@ -27,7 +27,7 @@ from gdkernels.tabular.settings import defaults
 from gdkernels.training.checkpointing import subfolder
 from gdkernels.training.history import History
 
-__all__ = ["PreparedRows", "balanced", "diverged", "fit", "kth"]
+__all__ = ["PreparedRows", "balanced", "check_shards", "diverged", "fit", "kth"]
 
 Array = npt.NDArray[Any]
 
@@ -83,11 +83,7 @@ def fit(
     DivergenceError
         If one of them diverges.
     """
-    if len(draws) > 1 and run.get("shards") is not None:
-        raise InputError(
-            f"{keyword('shards')} splits the batches of a single network, and {len(draws)} are trained here, each by "
-            f"one rank: leave it out, or give {keyword('average', 1)}"
-        )
+    check_shards(run.get("shards"), len(draws))
     made = [kth(network, k) for k in range(len(draws))]
     several, group = _Several(made, draws, run, most_work, at_least), joined(run.get("group"))
     if group.size == 1 and _are_alike(draws, run):
@@ -101,6 +97,21 @@ def fit(
         for one in made:
             stretch(one, scale)
     return made[0] if len(made) == 1 else side_by_side(made, network), histories
+
+
+def check_shards(shards: int | None, networks: int) -> None:
+    """Refuse shards of batches where each of several networks is trained by one rank.
+
+    Raises
+    ------
+    InputError
+        If there are several, and shards were asked for.
+    """
+    if networks > 1 and shards is not None:
+        raise InputError(
+            f"{keyword('shards')} splits the batches of a single network, and {networks} are trained here, each by "
+            f"one rank: leave it out, or give {keyword('average', 1)}"
+        )
 
 
 @dataclass(frozen=True)
