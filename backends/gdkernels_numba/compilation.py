@@ -26,7 +26,8 @@ from gdkernels_numba.vm.job_fields import DRAWER, JOB_TAKER, ORDERER
 
 __all__ = ["Compiled", "Kernels", "code_of_loops", "compile_program", "kernels_of", "loop_name", "tasks_of"]
 
-_MATRIX = 32768  # numbers of a matrix that a record is multiplied by: a copy of it is on the stack
+_MATRIX = 32768  # numbers of a matrix that a record is multiplied by: a copy of it is on the stack, in whole vectors
+_VECTOR = 16  # numbers of the widest
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _check_row_products(steps: Iterable[Step]) -> None:
     for step in steps:
         if isinstance(step, RowProduct):
             _, terms, width, *_ = step.node.attribute
-            if terms * width > _MATRIX:
+            if terms * -(-width // _VECTOR) * _VECTOR > _MATRIX:
                 raise ScheduleError(
                     f"each record is multiplied by a matrix of its own of {terms} by {width} numbers; the engine keeps "
                     f"{_MATRIX} at most"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -139,4 +139,4 @@ class State:
 
         parameters = {name: copied(a) for name, a in self.parameters.items()}
         slots = {name: tuple(map(copied, s)) if s else () for name, s in self.slots.items()}
-        return State(parameters, slots, self.step, self.seed, self.first, self.memory)
+        return replace(self, parameters=parameters, slots=slots)

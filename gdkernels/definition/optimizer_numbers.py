@@ -28,23 +28,9 @@ def _declares_for_its_rule(kind: type[Optimizer]) -> bool:
     return declares <= rules
 
 
-@lru_cache(maxsize=256)
-def _is_plain(kind: type[Optimizer]) -> bool:
-    """Return whether an object's attributes are all there is to copy of it."""
-    return not any(
-        vars(c).keys() & {"__copy__", "__reduce__", "__reduce_ex__", "__setstate__"} or vars(c).get("__slots__")
-        for c in kind.__mro__[:-1]
-    )
-
-
 def with_numbers(optimizer: Optimizer, numbers: Mapping[str, Any]) -> Optimizer:
     """Return an optimizer with other numbers, which may be the nodes that stand for them while it is traced."""
-    kind = type(optimizer)
-    if _is_plain(kind):  # asked for each of many models, and `copy` takes ten times as long
-        changed = kind.__new__(kind)
-        vars(changed).update(vars(optimizer))
-    else:
-        changed = copy(optimizer)
+    changed = copy(optimizer)
     for name, value in numbers.items():
         object.__setattr__(changed, name, value)  # nodes would fail the checks of the constructor
     return changed

@@ -31,8 +31,7 @@ _PREDICTED = 1 << 19
 # Freed memory that the system's allocator keeps, and the libraries' own.
 _SLACK = 1 << 25
 
-
-Measured = Callable[[int], int]
+BytesOfStep = Callable[[int], int]  # of the number of records that it computes at a time
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def footprint(
     rows: int | None,
     records: int,
     evaluated: int,
-    workspace: Measured | None = None,
+    workspace: BytesOfStep | None = None,
 ) -> Footprint:
     """Return the memory that a job will need.
 
@@ -99,14 +98,14 @@ def footprint(
         As for `rows_that_fit`.
     """
     rows = work.batch if rows is None else min(work.batch, rows)
-    once, each = _step(work, precision, compiled, rows, workspace)
+    step = _step(work, precision, compiled, rows, workspace)
     # Predictions take so many records at a time that their widest layer has no more numbers than this.
     made = 0 if compiled else _MADE * min(evaluated * max(work.sizes), _PREDICTED)
     evaluation = _itemsize(precision) * (made + _OUTPUTS * evaluated * work.sizes[-1])
-    return Footprint(memory.used(), records, _state_bytes(work.program, precision) + once, each * rows, evaluation)
+    return Footprint(memory.used(), records, _state_bytes(work.program, precision), step(rows), evaluation)
 
 
-def rows_that_fit(work: Workload, precision: str, *, compiled: bool, workspace: Measured | None = None) -> int:
+def rows_that_fit(work: Workload, precision: str, *, compiled: bool, workspace: BytesOfStep | None = None) -> int:
     """Return how many records of a batch fit into memory at a time: mostly all.
 
     Parameters
@@ -119,16 +118,15 @@ def rows_that_fit(work: Workload, precision: str, *, compiled: bool, workspace: 
     InputError
         If not even one does.
     """
-    once, each = _step(work, precision, compiled, work.batch, workspace)
-    if once + each * work.batch <= _SMALL or (room := memory.room()) is None:
+    step = _step(work, precision, compiled, work.batch, workspace)
+    if step(work.batch) <= _SMALL or (room := memory.room()) is None:
         return work.batch
-    rows = (room.bytes - once - _SLACK) // each
-    if rows < 1:
+    if (least := step(1)) > room.bytes - _SLACK:
         raise InputError(
-            f"a step of {_shape(work.sizes)} needs {gigabytes(once + each)} for a single record, but only "
+            f"a step of {_shape(work.sizes)} needs {gigabytes(least)} for a single record, but only "
             f"{room} is available: make the network narrower"
         )
-    return min(work.batch, rows)
+    return bisect_right(range(1, work.batch + 1), room.bytes - _SLACK, key=step)
 
 
 def check_initial(program: Program) -> None:
@@ -213,21 +211,20 @@ def _state_bytes(program: Program, precision: str) -> int:
     return copies * program.count * _itemsize(precision)
 
 
-def _step(
-    work: Workload, precision: str, compiled: bool, rows: int, workspace: Measured | None = None
-) -> tuple[int, int]:
-    """Return the bytes that a step needs once, and for each record at a time."""
+def _step(work: Workload, precision: str, compiled: bool, rows: int, workspace: BytesOfStep | None) -> BytesOfStep:
+    """Return the function that returns the bytes of a step; it is meant for up to `rows` records at a time."""
     # A block does not tell what it computes on its way, but its compiled step does.
-    if compiled and workspace is not None and layers_in(work.program.block) is None and (taken := workspace(rows)):
-        return 0, -(-taken // rows)
+    if compiled and workspace is not None and layers_in(work.program.block) is None and workspace(rows):
+        return workspace
     item, (inputs, *_, outputs) = _itemsize(precision), work.sizes
     # Compiled steps keep what the backward pass needs of each layer, twice while in use, in slightly wider panels.
     packed = item * (3 * sum(-(-n // 16) * 16 for n in work.sizes) + inputs + outputs)
     each = packed if compiled else _MADE * item * sum(work.sizes)
     if compiled or each * rows <= _SMALL:
-        return 0, each
+        return lambda n: each * n
     try:
         once, kept = work.kept(precision)
     except TraceError:  # it runs as a definition, and its intermediate values are unknown
-        return 0, each
-    return once, kept + item * (inputs + outputs)
+        return lambda n: each * n
+    each = kept + item * (inputs + outputs)
+    return lambda n: once + each * n

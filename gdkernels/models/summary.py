@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from gdkernels.backend.block_facts import facts_of
 from gdkernels.backend.program import Program
 from gdkernels.definition.blocks import Block, Sequential
-from gdkernels.definition.blocks.block import parameters_of
 from gdkernels.definition.blocks.describing import block_in_words
 from gdkernels.network import Structure
 
@@ -43,8 +43,9 @@ def _placed(structure: Structure) -> Iterator[tuple[Block, int]]:
 
 
 def _figures(block: Block, inputs: int) -> tuple[str, str, str]:
-    count = sum(math.prod(p.shape) for p in parameters_of(block, inputs).values() if p.trains)
-    return f"{block.outputs(inputs):,}", f"{count:,}", f"{Program(block, inputs).multiply_adds:,}"
+    facts = facts_of(block, inputs)
+    count = sum(math.prod(facts.shapes[name]) for name in facts.trained)
+    return f"{facts.outputs:,}", f"{count:,}", f"{Program(block, inputs).multiply_adds:,}"
 
 
 def _shortened(words: str) -> str:

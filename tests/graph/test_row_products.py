@@ -1,11 +1,13 @@
 """Products of matrices that each record has of its own: values, slopes, FLOPs, Python code and the engine."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 import pytest
 from beside_float64 import check_beside_float64
+from gdkernels_numba import compilation
 from gdkernels_numba.ir.functions import FUNCTIONS
 
 from gdkernels.backend.program import Program
@@ -17,6 +19,7 @@ from gdkernels.errors import ScheduleError, TraceError
 from gdkernels.graph import Graph, interpret, vjps
 from gdkernels.graph.cost import cost
 from gdkernels.graph.straight_line import straight_line
+from gdkernels.lowering.steps import RowProduct
 from gdkernels.lowering.task import schedule_training
 
 B, N, K, M = 3, 2, 4, 5
@@ -96,3 +99,15 @@ def test_an_engine_can_leave_them_to_the_definition():
         schedule_training(program, FUNCTIONS.keys()).refuse_row_products("it")
     few = Program(Sequential(Attention(4), Dense(2)), 16, Objective(losses.sse), Adam())
     schedule_training(few, FUNCTIONS.keys()).refuse_row_products("it")
+
+
+@pytest.mark.parametrize(
+    ("terms", "width", "fits"), [(2048, 1, True), (2049, 1, False), (128, 256, True), (128, 257, False)]
+)
+def test_a_matrix_of_a_record_has_its_place_on_the_stack_in_whole_vectors(terms, width, fits):
+    graph = Graph()
+    rows = graph.dim("B")
+    a, b = (graph.input(name, (rows, graph.dim(name, n))) for name, n in (("x", 2 * terms), ("b", terms * width)))
+    step = RowProduct(graph.row_product(a, b, (2, terms, width), (False, False)), a, b)
+    with nullcontext() if fits else pytest.raises(ScheduleError, match=f"of {terms} by {width} numbers"):
+        compilation._check_row_products([step])

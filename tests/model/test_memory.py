@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import gdkernels as gd
+from gdkernels.dispatch.footprint import rows_that_fit
+from gdkernels.dispatch.workload import Workload
 from gdkernels.errors import InputError
 from gdkernels.system import control_groups, memory
 from gdkernels.system.memory import Room, gigabytes, parse_bytes
@@ -135,6 +137,15 @@ def test_what_a_block_computes_on_its_way_counts(room):
     history = gd.Network(WideInside(), 6, seed=0, backend="numba").fit(X, Y, epochs=1, batch_size=256)
     assert history.origin == "compiled"
     assert 1 < history.plan.choices["rows_at_a_time"] < 256
+
+
+def test_what_a_step_takes_once_leaves_room_for_fewer_records(room):
+    network = gd.Network(WideInside(), 6, seed=0)
+    work = Workload(network.network.structure.program(), 256, 256)
+    room(1_000_000)
+    assert rows_that_fit(work, "float32", compiled=True, workspace=lambda rows: 800_000 + 10_000 * rows) == 20
+    with pytest.raises(InputError, match="needs 1.2 MB for a single record"):
+        rows_that_fit(work, "float32", compiled=True, workspace=lambda rows: 1_200_000)
 
 
 def test_where_not_even_a_record_fits(room):
