@@ -1,8 +1,7 @@
 """``python -m benchmarks.room_changes``: how often a fit changes rooms, counted by `sys.setprofile`.
 
 A network that is bound already trains for one more epoch. Counted are the Python calls from a file in one room of
-gdkernels to a file in another; a room is a folder of the package, or a module in its root. Calls to `system` do not
-count: what marks a phase or checks an argument is at hand everywhere, and nobody follows a fit into it.
+gdkernels to a file in another; a room is a folder of the package, or a module in its root.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import numpy as np
 import gdkernels as gd
 
 _PACKAGE = Path(gd.__file__).parent
-_AT_HAND = "system"
 
 __all__ = ["changes", "main"]
 
@@ -33,9 +31,9 @@ def changes(backend: str = "numba") -> Counter[tuple[str, str]]:
 
     def count(frame: FrameType, event: str, _: Any) -> None:
         if event == "call" and frame.f_back is not None:
-            caller, called = _room(frame.f_back), _room(frame)
-            if caller is not None and called is not None and called not in (caller, _AT_HAND):
-                found[caller, called] += 1
+            rooms = _room(frame.f_back), _room(frame)
+            if rooms[0] is not None and rooms[1] is not None and rooms[0] != rooms[1]:
+                found[rooms[0], rooms[1]] += 1
 
     sys.setprofile(count)
     try:

@@ -125,7 +125,7 @@ class Program:
         """The shapes of the parameters and constants, by name."""
         return self._facts.shapes
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many numbers the parameters and constants have."""
         return self._facts.count
@@ -151,6 +151,11 @@ class Program:
         return self._facts.widths
 
     @cached_property
+    def is_chain(self) -> bool:
+        """Whether the block is a chain of dense layers."""
+        return self._facts.is_chain
+
+    @cached_property
     def codes(self) -> Mapping[int, int]:
         """For the inputs that are codes of categories, by their number, how many categories there are.
 
@@ -159,7 +164,7 @@ class Program:
         InputError
             If rows of a table are looked up by anything else: nobody could check it before it is used.
         """
-        if self._facts.is_chain:
+        if self.is_chain:
             return {}
         try:
             traced = self.trace_forward()
@@ -196,7 +201,7 @@ class Program:
 
     def _flops_of_products(self, records: int) -> int | None:
         """Return what products of a forward pass take; None for layers, which are plain, and where it is unknown."""
-        if self._facts.is_chain:
+        if self.is_chain:
             return None
         try:
             traced = self.trace_forward()
@@ -207,12 +212,12 @@ class Program:
     @cached_property
     def draws(self) -> bool:
         """Whether blocks compute something else in training than in prediction: with random numbers."""
-        return self.optimizer is not None and not self._facts.is_chain and _draws(self.block, self.inputs)
+        return self.optimizer is not None and not self.is_chain and _draws(self.block, self.inputs)
 
     @cached_property
     def moves(self) -> bool:
         """Whether blocks pick columns, join them, look up rows of tables, or multiply matrices of each record."""
-        if self._facts.is_chain:
+        if self.is_chain:
             return False
         try:
             return any(

@@ -214,7 +214,7 @@ def _state_bytes(program: Program, precision: str) -> int:
 def _step(work: Workload, precision: str, compiled: bool, rows: int, workspace: BytesOfStep | None) -> BytesOfStep:
     """Return the function that returns the bytes of a step; it is meant for up to `rows` records at a time."""
     # A block does not tell what it computes on its way, but its compiled step does.
-    if compiled and workspace is not None and layers_in(work.program.block) is None and workspace(rows):
+    if compiled and workspace is not None and not work.program.is_chain and workspace(rows):
         return workspace
     item, (inputs, *_, outputs) = _itemsize(precision), work.sizes
     # Compiled steps keep what the backward pass needs of each layer, twice while in use, in slightly wider panels.

@@ -25,7 +25,7 @@ from gdkernels.definition.objective import Objective
 from gdkernels.definition.optimizers import Optimizer
 from gdkernels.errors import InputError, shown
 from gdkernels.graph import remembered
-from gdkernels.system.cached_property import cached_property, fields_of, hashed_once
+from gdkernels.system.cached_property import cached_property, fields_of
 from gdkernels.system.given import checked_switch, one_of
 from gdkernels.system.ranges import SHARE
 
@@ -34,7 +34,6 @@ __all__ = ["Structure"]
 _SURELY_FIT = 1 << 20  # numbers: 16 MB while they are drawn
 
 
-@hashed_once
 @dataclass(frozen=True)
 class Structure:
     """A block for a number of inputs, and the activation of its outputs.

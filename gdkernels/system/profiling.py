@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -98,17 +98,13 @@ def profiled() -> Iterator[Profile]:
         _profile.reset(token)
 
 
-def phase(name: str) -> AbstractContextManager[None]:
+@contextmanager
+def phase(name: str) -> Iterator[None]:
     """Mark a phase; this costs next to nothing unless a profile is measured."""
     profile = _profile.get()
-    return _UNMEASURED if profile is None else _measured(profile, name)
-
-
-_UNMEASURED = nullcontext()  # which may be entered within itself
-
-
-@contextmanager
-def _measured(profile: Profile, name: str) -> Iterator[None]:
+    if profile is None:
+        yield
+        return
     profile.enter(name)
     try:
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from gdkernels.errors import InputError, shown
@@ -17,16 +17,12 @@ VARIABLE = "GDKERNELS_THREADS"
 _passed: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
-def at_most(threads: int | None) -> AbstractContextManager[None]:
-    """Let computations within this context use at most so many threads; None sets no bound."""
-    return _UNBOUNDED if threads is None else _bounded(threads)
-
-
-_UNBOUNDED = nullcontext()  # which may be entered within itself
-
-
 @contextmanager
-def _bounded(threads: int) -> Iterator[None]:
+def at_most(threads: int | None) -> Iterator[None]:
+    """Let computations within this context use at most so many threads; None sets no bound."""
+    if threads is None:
+        yield
+        return
     token = _passed.set(threads)
     try:
         yield

@@ -295,10 +295,10 @@ class Fit:
         weight = self._placement.now.train.total_weight
         return record_of(totals, done, seconds, weight, validation_loss, metrics)
 
-    def _is_whole(self, train: Records) -> bool:
+    def _is_whole(self, now: Placed) -> bool:
         """Return whether nothing happens within an epoch of few records, whose order is there at once."""
         runner = self._runner
-        if not isinstance(runner, EpochRunner) or len(train) > KEYED_ABOVE or train.sparse:
+        if not isinstance(runner, EpochRunner) or now.job.records > KEYED_ABOVE or now.sparse:
             return False
         return runner.each_step is None and self._segments is None and self._run.middle is None
 
@@ -308,7 +308,7 @@ class Fit:
         pace = self._pace()
         before, done = runner.state(), runner.epochs_done
         try:
-            if isinstance(now.train, Records) and (count > 1 or self._is_whole(now.train)):
+            if isinstance(now.train, Records) and (count > 1 or self._is_whole(now)):
                 totals = runner.run_epochs(now.train, pace, count, gradient_norm=asked.with_norm)
             else:
                 one = runner.run(

